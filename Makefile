@@ -1,0 +1,55 @@
+# `make demo` and `make test` do all their own set-up; see README.md.
+# PYTHON may name any Python 3.11 or newer.
+PYTHON ?= $(firstword $(shell command -v python3.11 python3 2>/dev/null) python3)
+UV_VERSION := 0.13.8
+BIN := .venv/bin
+READY := .venv/.ready
+OUT ?= demo-out
+
+.PHONY: demo test check fast lock clean docs-figures
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make demo    set up, then cycle a simulated cell into Tiled (OUT=$(OUT))"
+	@echo "make test    set up, then run every test"
+	@echo "make check   lint, types, layers, package contents"
+	@echo "make fast    only the tests that need no process"
+	@echo "make lock    resolve the dependencies anew into requirements.lock"
+
+demo: $(READY)
+	$(BIN)/cryoline demo --out $(OUT)
+
+test: $(READY)
+	$(BIN)/pytest
+
+fast: $(READY)
+	$(BIN)/pytest -m "not lab and not tiled and not demo"
+
+check: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/mypy tests bench
+	$(BIN)/lint-imports
+	$(BIN)/python tests/wheel_contents.py
+
+lock:
+	$(BIN)/uv pip compile -q --python-version 3.11 --extra dev --generate-hashes \
+		--no-header --no-annotate pyproject.toml -o requirements.lock
+
+clean:
+	rm -rf .venv .links dist demo-out .mypy_cache .ruff_cache .pytest_cache
+
+# Debian's python3 comes without the module that puts pip into a new environment.
+$(READY): requirements.lock pyproject.toml hatch_build.py
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "cryoline needs Python 3.11 or newer; $(PYTHON) is older. Set PYTHON=..."; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { \
+		echo "installing python3-venv, which $(PYTHON) lacks"; \
+		SUDO=$$([ "$$(id -u)" = 0 ] || echo sudo); \
+		$$SUDO apt-get update -qq && $$SUDO apt-get install -y -qq python3-venv; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
+	@touch $@

@@ -1,0 +1,336 @@
+"""The command line ``cryoline``: thin, each command a call and a table.
+
+A person's mistake is one clear message and exit code 1, without a traceback; a
+defect of ours keeps its traceback.
+"""
+
+import json
+import os
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from cryoline.acquisition.config import Config, find_config, load_config
+from cryoline.acquisition.errors import CryolineError
+from cryoline.plugins import registry
+from cryoline.plugins.errors import PluginError, ReaderError
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="cryoline",
+    help="Cycle a cell, freeze it, look inside, and never pass its electron dose.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+_out = Console()
+_err = Console(stderr=True)
+
+_ConfigOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        help="The instrument.toml; else CRYOLINE_CONFIG, else ./instrument.toml.",
+    ),
+]
+_JsonOption = Annotated[bool, typer.Option("--json", help="For a program to read.")]
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option("--out", help="Where everything goes.")] = Path(
+        "demo-out"
+    ),
+    seed: Annotated[int, typer.Option(help="Of the laboratory's randomness.")] = 1,
+    factor: Annotated[
+        float, typer.Option(help="Cell time over wall time.", min=1, max=1e5)
+    ] = 4000.0,
+    recorded: Annotated[
+        Path | None,
+        typer.Option(help="Play this measured file (.mpt) in place of the model."),
+    ] = None,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Leave laboratory and servers up.")
+    ] = False,
+) -> None:
+    """Cycle a simulated cell through EPICS, bluesky and Tiled; exit 0 if all holds.
+
+    Example: cryoline demo --out demo-out --seed 7
+    """
+    from cryoline.acquisition.demo import DemoSettings, run_demo
+
+    settings = DemoSettings(out.resolve(), seed, factor, recorded, keep)
+    if not run_demo(settings, _out):
+        raise typer.Exit(1)
+
+
+@app.command()
+def up(config: _ConfigOption = None) -> None:
+    """Start what doesn't run yet: Tiled server, publisher, analysis worker.
+
+    Example: cryoline up --config lab/instrument.toml
+    """
+    from cryoline.acquisition.services import Services
+
+    services = Services(_config(config))
+    started = services.up()
+    _out.print(f"started: {', '.join(started) or 'nothing, all was up'}")
+    for service in services.status():
+        _out.print(f"  {service.name:16} {service.state:14} {service.detail}")
+
+
+@app.command()
+def down(config: _ConfigOption = None) -> None:
+    """End Tiled server, publisher and analysis worker; what was journaled stays.
+
+    Example: cryoline down --config lab/instrument.toml
+    """
+    from cryoline.acquisition.services import Services
+
+    ended = Services(_config(config)).down()
+    _out.print(f"ended: {', '.join(ended) or 'nothing, none was up'}")
+
+
+@app.command()
+def status(config: _ConfigOption = None, as_json: _JsonOption = False) -> None:
+    """Show what runs, and how far the publisher lags; exit 1 if anything is unwell.
+
+    Example: cryoline status --json
+    """
+    from cryoline.acquisition.services import Services
+
+    found = Services(_config(config)).status()
+    if as_json:
+        _print_json([service.as_dict() for service in found])
+    else:
+        table = Table("service", "state", "pid", "rows behind", "detail")
+        for service in found:
+            table.add_row(
+                service.name,
+                service.state,
+                str(service.pid or ""),
+                "" if service.lag_rows is None else str(service.lag_rows),
+                service.detail,
+            )
+        _out.print(table)
+    if not all(service.is_well for service in found):
+        raise typer.Exit(1)
+
+
+@app.command()
+def serve(config: _ConfigOption = None) -> None:
+    """Run the Tiled server in the foreground, until Ctrl-C.
+
+    Example: cryoline serve --config lab/instrument.toml
+    """
+    from cryoline.acquisition.tiled_server import TiledServer
+
+    raise typer.Exit(TiledServer.from_config(_config(config)).serve())
+
+
+@app.command()
+def shell(
+    script: Annotated[
+        Path | None, typer.Argument(help="A Python file to run instead of a prompt.")
+    ] = None,
+    code: Annotated[
+        str | None, typer.Option("-c", help="Python to run instead of a prompt.")
+    ] = None,
+    config: _ConfigOption = None,
+) -> None:
+    """Open IPython on the instrument: RE, devices, plans, Tiled; needs no display.
+
+    Example: cryoline shell -c "RE(bp.count([glovebox]))"
+    """
+    from cryoline.acquisition.shell import read_script, run_code, run_shell
+
+    if script is not None and code is not None:
+        raise CryolineError("give a script or -c CODE, not both")
+    if code is not None:
+        run_code(_config(config), code)
+    elif script is not None:
+        run_code(_config(config), read_script(script), str(script))
+    else:
+        run_shell(_config(config))
+
+
+@app.command()
+def replay(
+    keys: Annotated[
+        list[str] | None, typer.Argument(help="Keys of runs; all of them if none.")
+    ] = None,
+    config: _ConfigOption = None,
+    as_json: _JsonOption = False,
+) -> None:
+    """Close killed runs, and make Tiled hold exactly what the journals hold.
+
+    Doing it twice changes nothing. Exit 1 unless every closed run is exact.
+
+    Example: cryoline replay 2026-11-21_wafer-01_cyclic-voltammetry_000012
+    """
+    from cryoline.acquisition.journal_recovery import close_interrupted
+    from cryoline.acquisition.replay import replay as replay_runs
+    from cryoline.acquisition.tiled_server import TiledServer
+
+    loaded = _config(config)
+    closed = close_interrupted(loaded.layout.raw_journal)
+    server = TiledServer.from_config(loaded)
+    runs = replay_runs(loaded.layout, server.url(), server.api_key(), keys=keys or None)
+    if as_json:
+        _print_json(
+            [
+                {
+                    "container": run.container,
+                    "key": run.key,
+                    "journal_rows": run.journal_rows,
+                    "tiled_rows": run.tiled_rows,
+                    "state": run.state,
+                }
+                for run in runs
+            ]
+        )
+    else:
+        for path in closed:
+            _out.print(f"closed as interrupted: {path.stem}")
+        table = Table("in", "run", "rows in the journal", "rows in Tiled", "state")
+        for run in runs:
+            table.add_row(
+                run.container,
+                run.key,
+                _counts(run.journal_rows),
+                _counts(run.tiled_rows),
+                run.state,
+            )
+        _out.print(table)
+    if any(run.state.startswith("failed") for run in runs):
+        raise typer.Exit(1)
+
+
+@app.command()
+def plugins(
+    check: Annotated[
+        bool, typer.Option("--check", help="Import each; exit 1 if one fails.")
+    ] = False,
+    as_json: _JsonOption = False,
+) -> None:
+    """List every plugin that is installed, importing none unless asked to.
+
+    Example: cryoline plugins --check
+    """
+    found = [p for group in registry.GROUPS for p in registry.available(group)]
+    problems = {p: _problem(p) for p in found} if check else {}
+    if as_json:
+        _print_json(
+            [
+                {
+                    "group": p.group,
+                    "name": p.name,
+                    "target": p.target,
+                    "distribution": p.distribution,
+                    "version": p.version,
+                    **({"problem": problems[p]} if check else {}),
+                }
+                for p in found
+            ]
+        )
+    else:
+        table = Table("group", "name", "target", "from", *(["check"] if check else []))
+        for p in found:
+            row = [p.group, p.name, p.target, f"{p.distribution} {p.version}"]
+            table.add_row(*row, *([problems[p] or "ok"] if check else []))
+        _out.print(table)
+    if any(problems.values()):
+        raise typer.Exit(1)
+
+
+@app.command()
+def doctor(config: _ConfigOption = None, as_json: _JsonOption = False) -> None:
+    """Check this machine, the configuration, each IOC and each service; exit 1 if ill.
+
+    Example: cryoline doctor --config lab/instrument.toml
+    """
+    from cryoline.acquisition.doctor import examine
+
+    findings = examine(find_config(config))
+    if as_json:
+        _print_json([finding.as_dict() for finding in findings])
+    else:
+        table = Table("", "what", "found", "what to do")
+        for finding in findings:
+            mark = "[green]ok[/]" if finding.is_well else "[red]ill[/]"
+            table.add_row(mark, finding.what, finding.found, finding.remedy)
+        _out.print(table)
+    if not all(finding.is_well for finding in findings):
+        raise typer.Exit(1)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line; the console script of the distribution."""
+    given = sys.argv[1:] if arguments is None else arguments
+    from cryoline.devices.errors import DeviceError
+
+    try:
+        _run_elsewhere(given)
+        app(given)
+    except (CryolineError, PluginError, ReaderError, DeviceError) as error:
+        _err.print(f"[bold red]error:[/] {_escaped(error)}", highlight=False)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        _err.print("interrupted")
+        sys.exit(130)
+
+
+def _run_elsewhere(arguments: list[str]) -> None:
+    """Replace this process by that of a command from the group cryoline.commands.
+
+    A process of its own, so that nothing here imports the simulator. The lines
+    below only tell ``--help`` about it.
+    """
+    commands = {p.name: p for p in registry.available("cryoline.commands")}
+    if arguments and arguments[0] in commands:
+        module = commands[arguments[0]].target
+        if find_spec(module) is None:
+            raise PluginError(
+                f"command {arguments[0]!r}: no module {module}; "
+                f"reinstall {commands[arguments[0]].distribution}"
+            )
+        os.execv(sys.executable, [sys.executable, "-m", module, *arguments[1:]])
+    listed = ", ".join(f"cryoline {name} --help" for name in commands)
+    app.info.epilog = f"Commands that run as processes of their own: {listed}"
+
+
+def _config(path: Path | None) -> Config:
+    return load_config(find_config(path))
+
+
+def _problem(plugin: registry.Plugin) -> str:
+    """Return why a plugin can't be imported, "" if it can."""
+    try:
+        if plugin.group == "cryoline.commands":
+            return "" if find_spec(plugin.target) else f"no module {plugin.target}"
+        registry.load(plugin.group, plugin.name)
+    except PluginError as error:
+        return str(error)
+    return ""
+
+
+def _counts(rows: dict[str, int]) -> str:
+    return ", ".join(f"{stream} {count}" for stream, count in rows.items())
+
+
+def _print_json(content: Any) -> None:
+    sys.stdout.write(json.dumps(content, indent=2) + "\n")
+
+
+def _escaped(error: Exception) -> str:
+    return str(error).replace("[", r"\[")
+
+
+if __name__ == "__main__":
+    main()

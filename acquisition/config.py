@@ -1,0 +1,194 @@
+"""The instrument's configuration: one TOML file, checked before anything starts.
+
+Nothing is read at import. ``sim/instrument.toml`` is the complete example.
+"""
+
+import difflib
+import hashlib
+import json
+import os
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Final, get_args, get_origin
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from cryoline.acquisition.errors import ConfigError
+from cryoline.acquisition.layout import DataLayout
+from cryoline.plugins import registry
+
+__all__ = [
+    "ENVIRONMENT_VARIABLE",
+    "Config",
+    "DeviceSection",
+    "EpicsSection",
+    "InstrumentSection",
+    "TiledSection",
+    "find_config",
+    "load_config",
+]
+
+ENVIRONMENT_VARIABLE: Final = "CRYOLINE_CONFIG"
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class InstrumentSection(_Section):
+    """What this instrument is called and where its data goes."""
+
+    name: Annotated[str, Field(min_length=1)]
+    data_directory: Path = Path("data")
+    minimum_free_mb: Annotated[float, Field(ge=0)] = 500.0
+    """A run is refused below this much free space on the data directory's disk."""
+
+
+class EpicsSection(_Section):
+    """Where the IOCs answer. Empty means the EPICS_CA_* environment decides."""
+
+    addresses: tuple[str, ...] = ()
+    addresses_from: Path | None = None
+    """A laboratory's ``lab.json``, which lists the addresses of its IOCs."""
+    connection_timeout_s: Annotated[float, Field(gt=0)] = 5.0
+
+
+class DeviceSection(_Section):
+    """A device by the name of its plugin and the prefix of its PVs."""
+
+    plugin: str
+    prefix: Annotated[str, Field(pattern=r"^\S+:$")]
+    baseline: bool = False
+    """Whether it is read before and after every run."""
+
+
+class TiledSection(_Section):
+    """The Tiled server that the publisher writes to."""
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 0
+    """0 picks a free port at the first start and keeps it."""
+    api_key_file: Path = Path("tiled/api_key")
+    """Relative to the data directory; mode 0600. CRYOLINE_TILED_API_KEY wins."""
+
+
+class Config(_Section):
+    """One instrument.toml, checked; ``path`` is the file that it came from."""
+
+    path: Path
+    instrument: InstrumentSection
+    epics: EpicsSection = EpicsSection()
+    tiled: TiledSection = TiledSection()
+    devices: dict[str, DeviceSection] = {}
+
+    @property
+    def layout(self) -> DataLayout:
+        """The folders below the data directory."""
+        return DataLayout(self._resolve(self.instrument.data_directory))
+
+    @property
+    def fingerprint(self) -> str:
+        """A SHA-256 over the file's bytes, for the metadata of every run."""
+        return hashlib.sha256(self.path.read_bytes()).hexdigest()
+
+    def epics_addresses(self) -> tuple[str, ...]:
+        """Return every host:port to search, those of a laboratory file included.
+
+        Raises ConfigError if the laboratory file is missing or unreadable.
+        """
+        if self.epics.addresses_from is None:
+            return self.epics.addresses
+        path = self._resolve(self.epics.addresses_from)
+        try:
+            listed = json.loads(path.read_bytes())["addresses"]
+        except FileNotFoundError:
+            raise ConfigError(
+                f"{self.path}: epics.addresses_from names {path}, which does not "
+                f"exist; start the laboratory: cryoline sim up --dir {path.parent}"
+            ) from None
+        except (ValueError, KeyError, TypeError) as error:
+            raise ConfigError(
+                f"{path}: not a laboratory file ({error!r}); "
+                "restart the laboratory, or list epics.addresses by hand"
+            ) from error
+        return (*self.epics.addresses, *listed)
+
+    def _resolve(self, path: Path) -> Path:
+        return (self.path.parent / path).resolve()
+
+
+def find_config(path: Path | None) -> Path:
+    """Return the configuration file: that given, CRYOLINE_CONFIG's, or the local one.
+
+    Raises ConfigError if there is none.
+    """
+    named = path or Path(os.environ.get(ENVIRONMENT_VARIABLE, "instrument.toml"))
+    if not named.is_file():
+        raise ConfigError(
+            f"{named}: no such configuration file; give one with --config FILE or "
+            f"{ENVIRONMENT_VARIABLE}, or make one: cryoline sim up --dir DIR"
+        )
+    return named.resolve()
+
+
+def load_config(path: Path) -> Config:
+    """Read and check an instrument.toml.
+
+    Raises ConfigError that names the file, the key, and the nearest valid key.
+    """
+    path = path.resolve()
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not valid TOML: {error}") from error
+    except OSError as error:
+        raise ConfigError(f"{path}: can't be read: {error.strerror}") from error
+    if "path" in content:
+        raise ConfigError(f"{path}: unknown key 'path'; remove it")
+    try:
+        config = Config(path=path, **content)
+    except ValidationError as error:
+        lines = "\n".join(f"{path}: {_explain(e)}" for e in error.errors())
+        raise ConfigError(lines) from error
+    _check_plugins(config)
+    return config
+
+
+def _check_plugins(config: Config) -> None:
+    offered = sorted(p.name for p in registry.available("cryoline.devices"))
+    for name, device in config.devices.items():
+        if device.plugin not in offered:
+            raise ConfigError(
+                f"{config.path}: devices.{name}.plugin: no plugin {device.plugin!r}"
+                f"{_nearest(device.plugin, offered)} (offered: {', '.join(offered)})"
+            )
+
+
+def _explain(error: Any) -> str:
+    key = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "extra_forbidden":
+        valid = _valid_keys(error["loc"][:-1])
+        return f"unknown key {key!r}{_nearest(str(error['loc'][-1]), valid)}"
+    if error["type"] == "missing":
+        return f"key {key!r} is missing; sim/instrument.toml shows it"
+    return f"{key} = {error['input']!r}: {error['msg']}"
+
+
+def _valid_keys(location: tuple[str | int, ...]) -> list[str]:
+    """Return the keys that the section at this location may hold."""
+    model: Any = Config
+    for part in location:
+        if get_origin(model) is dict:
+            model = get_args(model)[1]
+        else:
+            model = model.model_fields[part].annotation
+    if not (isinstance(model, type) and issubclass(model, BaseModel)):
+        return []
+    return sorted(set(model.model_fields) - {"path"})
+
+
+def _nearest(word: str, valid: list[str]) -> str:
+    near = difflib.get_close_matches(word, valid, n=1, cutoff=0.5)
+    if near:
+        return f"; did you mean {near[0]!r}?"
+    return f"; valid are: {', '.join(valid)}" if valid else ""

@@ -1,0 +1,345 @@
+"""The main job from start to end, as a check that a person can look at.
+
+A laboratory is started, a cell is cycled through EPICS and bluesky, and what
+arrives in Tiled is held against written thresholds. The laboratory is a process
+of its own, started by its command: nothing here imports the simulator.
+"""
+
+import json
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from rich.console import Console
+from rich.table import Table
+
+from cryoline.acquisition import demo_checks as checks
+from cryoline.acquisition.config import Config, load_config
+from cryoline.acquisition.demo_checks import Line
+from cryoline.acquisition.errors import DemoError
+from cryoline.acquisition.journal_reader import read_documents
+from cryoline.acquisition.services import Services
+from cryoline.acquisition.specimen import Specimen
+from cryoline.acquisition.tiled_server import TiledServer
+
+__all__ = ["DemoSettings", "run_demo"]
+
+_CYCLES: Final = 2
+_SCAN_RATE_MV_PER_S: Final = 0.2
+_VERTEX_LOW_V, _VERTEX_HIGH_V = 0.01, 3.0
+_RECORD_DV_MV: Final = 1.0
+_PUBLISHED_WITHIN_S: Final = 60.0
+_WAFER: Final = Specimen(name="wafer-01", electrode_area_cm2=0.0707)
+"""A 3.0 mm disc (cryo-APT study, Methods): the electrode of the simulated cell."""
+
+
+@dataclass(frozen=True)
+class DemoSettings:
+    """What ``cryoline demo`` was asked for."""
+
+    out: Path
+    seed: int = 1
+    factor: float = 4000.0
+    """How much faster than the wall clock the laboratory's time runs."""
+    recorded: Path | None = None
+    """A real measured file that the potentiostat plays in place of the model."""
+    keep: bool = False
+    """Leave laboratory and servers up."""
+
+
+def run_demo(settings: DemoSettings, console: Console) -> bool:
+    """Run everything, write table and figures to ``settings.out``; True if all holds.
+
+    Nothing is left running unless ``settings.keep``, whatever happens.
+    Raises CryolineError for a mistake of the person's.
+    """
+    began = time.monotonic()
+    settings.out.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as stack:
+        config = stack.enter_context(_laboratory(settings, console))
+        server = stack.enter_context(_services(config, settings.keep, console))
+        key, truth = _cycle(config, settings, console)
+        with console.status("waiting until Tiled holds everything"):
+            tables = _published(server, key)
+        lines = _judge(config, key, tables, truth, settings)
+        _draw(tables["raw"]["points"], tables, settings.out)
+        _report(lines, settings.out, console)
+        console.print(f"figure    {settings.out / 'voltammogram.png'}")
+        console.print(f"run       {key}, in {time.monotonic() - began:.0f} s")
+        if settings.keep:
+            console.print(
+                f"Tiled     {server.url()} (key in "
+                f"{config.layout.root / config.tiled.api_key_file})\n"
+                f"end it    cryoline down --config {config.path}; "
+                f"cryoline sim down --dir {config.path.parent}"
+            )
+        return all(line.holds for line in lines)
+
+
+@contextmanager
+def _laboratory(settings: DemoSettings, console: Console) -> Iterator[Config]:
+    """Start the laboratory by its command, and end it unless it is kept."""
+    lab = settings.out / "lab"
+    command = [sys.executable, "-m", "cryoline.acquisition.cli", "sim"]
+    source = (
+        ["--recorded", str(settings.recorded)]
+        if settings.recorded
+        else ["--cell", "wafer"]
+    )
+    arguments = ["--dir", str(lab), "--seed", str(settings.seed), *source]
+    with console.status("starting the laboratory: world and IOCs"):
+        started = subprocess.run(
+            [*command, "up", *arguments, "--factor", str(settings.factor)],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    if started.returncode:
+        raise DemoError(started.stderr.removeprefix("error:").strip())
+    console.print(f"lab       {lab}, time x {settings.factor:g}")
+    try:
+        yield load_config(lab / "instrument.toml")
+    finally:
+        if not settings.keep:
+            subprocess.run(
+                [*command, "down", "--dir", str(lab)], capture_output=True, check=False
+            )
+
+
+@contextmanager
+def _services(config: Config, keep: bool, console: Console) -> Iterator[TiledServer]:
+    services = Services(config)
+    with console.status("starting Tiled, publisher and analysis worker"):
+        services.up()
+    server = TiledServer.from_config(config)
+    console.print(f"services  Tiled at {server.url()}, publisher, analysis worker")
+    try:
+        yield server
+    finally:
+        if not keep:
+            services.down()
+
+
+def _cycle(
+    config: Config, settings: DemoSettings, console: Console
+) -> tuple[str, dict[str, float]]:
+    """Run the plan in a session; return the run's key and the laboratory's truth."""
+    from cryoline.acquisition.cycling import cyclic_voltammetry, run_program
+    from cryoline.acquisition.session import open_session
+    from cryoline.devices.cycling_protocol import (
+        OpenCircuitVoltage,
+        Program,
+        SafetyLimits,
+    )
+
+    session = open_session(config, progress=True)
+    potentiostat = session.devices["potentiostat"]
+    operator = session.devices["operator"]
+    if settings.recorded:
+        console.print(f"playing   {settings.recorded.name}")
+        program = Program(
+            steps=(OpenCircuitVoltage(duration_s=1.0),),
+            safety=SafetyLimits(
+                potential_min_v=-5.0, potential_max_v=5.0, current_max_a=0.1
+            ),
+        )
+        specimen = Specimen(name="recorded-cell")
+        md = {
+            "plan_name": "run_program",
+            "technique": "recorded",
+            "recorded_file": settings.recorded.name,
+            **specimen.metadata(),
+        }
+        plan = run_program(potentiostat, program, operator=operator, md=md)
+    else:
+        console.print(
+            f"cycling   {_CYCLES} cycles, {_VERTEX_LOW_V:g}-{_VERTEX_HIGH_V:g} V at "
+            f"{_SCAN_RATE_MV_PER_S:g} mV/s: 16.3 h of cell time"
+        )
+        plan = cyclic_voltammetry(
+            potentiostat,
+            _WAFER,
+            n_cycles=_CYCLES,
+            vertex_low_v=_VERTEX_LOW_V,
+            vertex_high_v=_VERTEX_HIGH_V,
+            scan_rate_mv_per_s=_SCAN_RATE_MV_PER_S,
+            record_dv_mv=_RECORD_DV_MV,
+            operator=operator,
+        )
+    result = session.RE(plan)
+    return _key_of(config, result.run_start_uids[0]), _truth()
+
+
+def _truth() -> dict[str, float]:
+    """Return what the simulated cell truly did; only scoring reads this."""
+    import epics
+
+    names = {"lithiation_mah": "Lithiation_RBV", "delithiation_mah": "Delithiation_RBV"}
+    return {
+        name: float(epics.caget(f"SIM:TRUTH:{pv}", timeout=5.0))
+        for name, pv in names.items()
+    }
+
+
+def _key_of(config: Config, uid: str) -> str:
+    for path in config.layout.raw_journal.glob("*.jsonl"):
+        if next(iter(read_documents(path)))[1]["uid"] == uid:
+            return path.stem
+    raise DemoError(f"no journal of run {uid} in {config.layout.raw_journal}")
+
+
+_Tables = dict[str, dict[str, dict[str, list[Any]]]]
+
+
+def _published(server: TiledServer, key: str) -> _Tables:
+    """Return every table of raw and derived run once the publisher has closed both.
+
+    By tiled's own client, as anybody would read them.
+    """
+    from tiled.client import from_uri
+
+    root = from_uri(server.url(), api_key=server.api_key())
+    deadline = time.monotonic() + _PUBLISHED_WITHIN_S
+    wanted = {"raw": key, "derived": f"{key}_cycling"}
+    tick = threading.Event()
+    while True:
+        missing = [
+            f"{container}/{name}"
+            for container, name in wanted.items()
+            if not _is_closed(root, container, name)
+        ]
+        if not missing:
+            break
+        if time.monotonic() > deadline:
+            raise DemoError(
+                f"{', '.join(missing)}: not in Tiled after {_PUBLISHED_WITHIN_S:g} s; "
+                "what was measured is in the journal: see cryoline status, "
+                "then cryoline replay"
+            )
+        tick.wait(0.3)
+    return {
+        container: {
+            stream: _columns(root[container, name, stream])
+            for stream in root[container, name]
+        }
+        for container, name in wanted.items()
+    }
+
+
+def _is_closed(root: Any, container: str, name: str) -> bool:
+    try:
+        return bool(root[container, name].metadata.get("stop"))
+    except KeyError:
+        return False
+
+
+def _columns(stream: Any) -> dict[str, list[Any]]:
+    frame = stream.base["internal"].read()
+    return {str(name): frame[name].tolist() for name in frame.columns}
+
+
+def _judge(
+    config: Config,
+    key: str,
+    tables: _Tables,
+    truth: Mapping[str, float],
+    settings: DemoSettings,
+) -> list[Line]:
+    layout = config.layout
+    lines = checks.row_lines(
+        (f"{container} {stream}", count, len(tables[container][stream]["seq_num"]))
+        for container, path in (
+            ("raw", layout.raw_journal / f"{key}.jsonl"),
+            ("derived", layout.derived_journal / f"{key}_cycling.jsonl"),
+        )
+        for stream, count in _journal_rows(path).items()
+    )
+    derived = tables["derived"]
+    if settings.recorded:
+        return lines + checks.recorded_lines(
+            derived["half_cycles"], _counted(settings.recorded)
+        )
+    points = {
+        column.removeprefix("potentiostat_"): values
+        for column, values in tables["raw"]["points"].items()
+        if column.startswith("potentiostat_")
+    }
+    return [
+        *lines,
+        *checks.point_lines(
+            points,
+            low_v=_VERTEX_LOW_V,
+            high_v=_VERTEX_HIGH_V,
+            rate_mv_per_s=_SCAN_RATE_MV_PER_S,
+            record_dv_mv=_RECORD_DV_MV,
+        ),
+        *checks.charge_lines(derived["cycles"], **truth),
+        *checks.peak_lines(_rows(derived["peaks"])),
+    ]
+
+
+def _journal_rows(path: Path) -> dict[str, int]:
+    """Count the rows of each stream by reading every line, not by its stop."""
+    streams: dict[str, str] = {}
+    rows: dict[str, int] = {}
+    for name, doc in read_documents(path):
+        if name == "descriptor":
+            streams[doc["uid"]] = doc["name"]
+            rows[doc["name"]] = 0
+        elif name == "event":
+            rows[streams[doc["descriptor"]]] += 1
+        elif name == "event_page":
+            rows[streams[doc["descriptor"]]] += len(doc["seq_num"])
+    return rows
+
+
+def _counted(path: Path) -> dict[int, float]:
+    """Return each half cycle's charge by the recorded file's own counter, mAh."""
+    from cryoline.plugins import registry
+
+    table = registry.load("cryoline.readers", path.suffix.removeprefix("."))(path)
+    counted: dict[int, float] = {}
+    before = 0.0
+    for half_cycle, charge in zip(table.half_cycle, table.charge_mah, strict=True):
+        counted[int(half_cycle)] = counted.get(int(half_cycle), 0.0) + charge - before
+        before = charge
+    return counted
+
+
+def _rows(columns: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
+    return [
+        dict(zip(columns, values, strict=True))
+        for values in zip(*columns.values(), strict=True)
+    ]
+
+
+def _draw(points: Mapping[str, Sequence[Any]], tables: _Tables, out: Path) -> None:
+    from cryoline.analysis.figures import voltammogram_figure
+
+    figure = voltammogram_figure(points, tables["derived"].get("peaks"))
+    figure.savefig(out / "voltammogram.png", dpi=150)
+
+
+def _report(lines: Sequence[Line], out: Path, console: Console) -> None:
+    table = Table("", "what", "found", "from", "to", "unit", "against")
+    for line in lines:
+        mark = "[green]ok[/]" if line.holds else "[red]no[/]"
+        table.add_row(
+            mark,
+            line.name,
+            f"{line.value:.6g}",
+            f"{line.low:.6g}",
+            f"{line.high:.6g}",
+            line.unit,
+            line.source,
+        )
+    console.print(table)
+    (out / "demo.json").write_text(
+        json.dumps([asdict(line) | {"holds": line.holds} for line in lines], indent=2)
+    )

@@ -1,0 +1,216 @@
+"""What the demo promises: every line a value with its written threshold.
+
+Peaks are those of the papers' silicon anode at 0.2 mV/s (SEI 0.8-1.2 V in the
+first cycle only, lithiation below 0.2 V, delithiation near 0.3 and 0.5 V), as
+docs/reference/demo-thresholds.md lists them, with the model's own band.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+__all__ = [
+    "Line",
+    "charge_lines",
+    "peak_lines",
+    "point_lines",
+    "recorded_lines",
+    "row_lines",
+]
+
+PEAK_TOLERANCE_V: Final = 0.03
+"""Half the width of a peak's band: the validation table of the cell's model."""
+
+TRUTH_TOLERANCE: Final = 0.005
+"""A measured charge against the true one; 16 bits and noise leave far less."""
+
+COUNTER_TOLERANCE: Final = 0.001
+"""A half cycle's charge in Tiled against a real instrument's own counter."""
+
+_SEI_WINDOW_V: Final = (0.8, 1.2)
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of the table: it holds if the value lies in its closed band."""
+
+    name: str
+    value: float
+    low: float
+    high: float
+    unit: str
+    source: str
+
+    @property
+    def holds(self) -> bool:
+        """Whether the value lies in the band; NaN never does."""
+        return self.low <= self.value <= self.high
+
+
+def row_lines(rows: Iterable[tuple[str, int, int]]) -> list[Line]:
+    """Return a line for each stream: rows in Tiled, exactly those of the journal."""
+    return [
+        Line(f"rows in Tiled, {stream}", tiled, journal, journal, "", "journal")
+        for stream, journal, tiled in rows
+    ]
+
+
+def point_lines(
+    points: Mapping[str, Sequence[float]],
+    *,
+    low_v: float,
+    high_v: float,
+    rate_mv_per_s: float,
+    record_dv_mv: float,
+) -> list[Line]:
+    """Return how many points came, and how long the last cycle took.
+
+    One point a record step on every sweep: the first begins at the cell's potential.
+    """
+    potential = points["potential_v"]
+    cycles = int(max(points["cycle_number"]))
+    swept_v = (potential[0] - low_v) + (2 * cycles - 1) * (high_v - low_v)
+    expected = swept_v / (record_dv_mv / 1e3)
+    times = [
+        t
+        for t, cycle in zip(
+            points["instrument_time_s"], points["cycle_number"], strict=True
+        )
+        if cycle >= cycles - 1
+    ]
+    last = [
+        t
+        for t, cycle in zip(
+            points["instrument_time_s"], points["cycle_number"], strict=True
+        )
+        if cycle == cycles
+    ]
+    before = times[len(times) - len(last) - 1] if cycles > 1 else last[0]
+    period_s = 2 * (high_v - low_v) / (rate_mv_per_s / 1e3)
+    return [
+        Line(
+            "points",
+            len(potential),
+            math.floor(0.995 * expected),
+            math.ceil(1.005 * expected),
+            "",
+            f"{swept_v:.2f} V swept, {record_dv_mv:g} mV a point",
+        ),
+        Line(
+            f"duration of cycle {cycles}",
+            last[-1] - before,
+            period_s - 1.0,
+            period_s + 1.0,
+            "s",
+            f"2 x {high_v - low_v:g} V / {rate_mv_per_s:g} mV/s",
+        ),
+    ]
+
+
+def charge_lines(
+    cycles: Mapping[str, Sequence[float]],
+    *,
+    lithiation_mah: float,
+    delithiation_mah: float,
+) -> list[Line]:
+    """Return the last cycle's charges against the laboratory's truth, and each CE."""
+    number = int(cycles["cycle_number"][-1])
+    truth = {"lithiation": lithiation_mah, "delithiation": delithiation_mah}
+    lines = [
+        Line(
+            f"{name}, cycle {number}",
+            cycles[f"{name}_mah"][-1],
+            true_mah * (1 - TRUTH_TOLERANCE),
+            true_mah * (1 + TRUTH_TOLERANCE),
+            "mAh",
+            "truth of the simulated cell",
+        )
+        for name, true_mah in truth.items()
+    ]
+    expected = delithiation_mah / lithiation_mah
+    lines.append(
+        Line(
+            f"coulombic efficiency, cycle {number}",
+            cycles["coulombic_efficiency"][-1],
+            expected - 0.005,
+            min(expected + 0.005, 1.005),
+            "",
+            "truth; never above 1.005",
+        )
+    )
+    first, last = cycles["coulombic_efficiency"][0], cycles["coulombic_efficiency"][-1]
+    lines.append(
+        Line("CE gained after the SEI formed", last - first, 0.0, 1.0, "", "physics")
+    )
+    return lines
+
+
+def peak_lines(peaks: Sequence[Mapping[str, Any]]) -> list[Line]:
+    """Return the peaks of cycles 1 and 2 against the validation figures."""
+    expected = (
+        (1, "cathodic", 0.900, "SEI forms"),
+        (2, "cathodic", 0.190, "lithiation"),
+        (1, "anodic", 0.339, "delithiation"),
+        (1, "anodic", 0.509, "delithiation"),
+        (2, "anodic", 0.339, "delithiation"),
+        (2, "anodic", 0.509, "delithiation"),
+    )
+    lines = [
+        Line(
+            f"{direction} peak, cycle {cycle} ({what})",
+            _nearest(peaks, cycle, direction, potential_v),
+            potential_v - PEAK_TOLERANCE_V,
+            potential_v + PEAK_TOLERANCE_V,
+            "V",
+            "validation figures of the cell model",
+        )
+        for cycle, direction, potential_v, what in expected
+    ]
+    low, high = _SEI_WINDOW_V
+    late = [
+        p
+        for p in peaks
+        if p["cycle_number"] > 1
+        and p["direction"] == "cathodic"
+        and low <= p["potential_v"] <= high
+    ]
+    lines.append(
+        Line("SEI peaks after cycle 1", len(late), 0, 0, "", "forms once (0.8-1.2 V)")
+    )
+    return lines
+
+
+def recorded_lines(
+    half_cycles: Mapping[str, Sequence[float]], counted_mah: Mapping[int, float]
+) -> list[Line]:
+    """Return each half cycle's charge in Tiled against the file's own counter."""
+    found = dict(zip(half_cycles["half_cycle"], half_cycles["charge_mah"], strict=True))
+    lines = [
+        Line("half cycles", len(found), len(counted_mah), len(counted_mah), "", "file")
+    ]
+    for number, charge in sorted(counted_mah.items()):
+        band = abs(charge) * COUNTER_TOLERANCE
+        lines.append(
+            Line(
+                f"charge of half cycle {number}",
+                found.get(number, math.nan),
+                charge - band,
+                charge + band,
+                "mAh",
+                "the instrument's own counter",
+            )
+        )
+    return lines
+
+
+def _nearest(
+    peaks: Sequence[Mapping[str, Any]], cycle: int, direction: str, potential_v: float
+) -> float:
+    """Return the potential of the nearest such peak, NaN if there is none."""
+    candidates = [
+        float(p["potential_v"])
+        for p in peaks
+        if p["cycle_number"] == cycle and p["direction"] == direction
+    ]
+    return min(candidates, key=lambda v: abs(v - potential_v), default=math.nan)

@@ -1,0 +1,87 @@
+"""Look at everything that a session will need, and say what is wrong with it."""
+
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from cryoline.acquisition.config import Config, load_config
+from cryoline.acquisition.connection import connect_devices, set_epics_environment
+from cryoline.acquisition.errors import CryolineError
+from cryoline.acquisition.journal import check_space
+from cryoline.acquisition.services import Services
+from cryoline.plugins.errors import PluginError
+
+__all__ = ["Finding", "examine"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at."""
+
+    what: str
+    is_well: bool
+    found: str
+    remedy: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return what a program may read (``cryoline doctor --json``)."""
+        return asdict(self)
+
+
+def examine(path: Path) -> list[Finding]:
+    """Return a finding for machine, configuration, disk, each device, each service."""
+    findings = [Finding("Python", True, sys.version.split()[0])]
+    try:
+        config = load_config(path)
+    except CryolineError as error:
+        return [*findings, Finding("configuration", False, str(error), "mend the file")]
+    findings.append(Finding("configuration", True, str(path)))
+    findings += _look("disk", partial(_disk, config))
+    findings += _look("Channel Access", partial(_addresses, config))
+    if findings[-1].is_well:
+        for name in config.devices:
+            findings += _look(f"device {name}", partial(_device, config, name))
+    return [*findings, *_services(config)]
+
+
+def _look(what: str, look: Callable[[], str]) -> list[Finding]:
+    try:
+        return [Finding(what, True, look())]
+    except (CryolineError, PluginError) as error:
+        found, _, remedy = str(error).partition("; ")
+        return [Finding(what, False, found, remedy)]
+
+
+def _disk(config: Config) -> str:
+    root = config.layout.root
+    root.mkdir(parents=True, exist_ok=True)
+    check_space(root, config.instrument.minimum_free_mb)
+    return f"{shutil.disk_usage(root).free / 1e9:.1f} GB free at {root}"
+
+
+def _addresses(config: Config) -> str:
+    set_epics_environment(config)
+    return " ".join(config.epics_addresses()) or "EPICS_CA_ADDR_LIST as it is"
+
+
+def _device(config: Config, name: str) -> str:
+    """Connect one device alone, and see that its PVs say their units."""
+    only = config.model_copy(update={"devices": {name: config.devices[name]}})
+    device = connect_devices(only)[name]
+    described = device.describe()
+    units = {key.get("units") for key in described.values()} - {None, ""}
+    return f"{len(described)} readings in {', '.join(sorted(units)) or 'no units'}"
+
+
+def _services(config: Config) -> Iterator[Finding]:
+    for service in Services(config).status():
+        yield Finding(
+            f"service {service.name}",
+            service.is_well,
+            f"{service.state} {service.detail}".strip(),
+            "" if service.is_well else "cryoline up",
+        )

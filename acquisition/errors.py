@@ -1,0 +1,80 @@
+"""What acquisition raises.
+
+::
+
+    CryolineError
+    +-- ConfigError            an instrument.toml that can't be used
+    +-- DemoError              the demo could not come to its end
+    +-- ConnectionFailed       an IOC or server that does not answer
+    +-- PlanRefused            a plan that may not start as it was asked
+    +-- RecordsError           the file of counters can't be kept
+    +-- JournalError           a document that can't be made to last
+    |   +-- JournalLineError   a complete line of a journal that can't be read
+    |   +-- JournalReplacedError   a journal that became another while it was read
+    +-- PublishError           a journaled run that can't be written to Tiled
+    +-- ServiceError           a background process that can't be started or ended
+        +-- TiledServerError   the same of the embedded Tiled server
+"""
+
+__all__ = [
+    "ConfigError",
+    "ConnectionFailed",
+    "CryolineError",
+    "DemoError",
+    "JournalError",
+    "JournalLineError",
+    "JournalReplacedError",
+    "PlanRefused",
+    "PublishError",
+    "RecordsError",
+    "ServiceError",
+    "TiledServerError",
+]
+
+
+class CryolineError(Exception):
+    """The root: a message for a person, who needs no traceback."""
+
+
+class ConfigError(CryolineError):
+    """The configuration file is missing, malformed or names what is not there."""
+
+
+class ConnectionFailed(CryolineError):
+    """An IOC or a server that the configuration names does not answer."""
+
+
+class DemoError(CryolineError):
+    """The demo could not start its laboratory, or did not find its results."""
+
+
+class PlanRefused(CryolineError):
+    """A plan asks for what the instrument or the rules do not allow."""
+
+
+class RecordsError(CryolineError):
+    """The file of counters can't be read or written."""
+
+
+class JournalError(CryolineError):
+    """A document can't be written where it would survive; the run must not go on."""
+
+
+class JournalLineError(JournalError):
+    """A complete line of a journal is no document; the message names file and line."""
+
+
+class JournalReplacedError(JournalError):
+    """A journal was superseded while it was read; it must be read from its start."""
+
+
+class PublishError(CryolineError):
+    """A journaled run can't be written to Tiled as it is; other runs go on."""
+
+
+class ServiceError(CryolineError):
+    """A background process can't be started, found or ended."""
+
+
+class TiledServerError(ServiceError):
+    """The embedded Tiled server can't be configured, started or reached."""

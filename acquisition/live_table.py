@@ -1,0 +1,80 @@
+"""A table of the last point, at most one row a second, however fast points come."""
+
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+from event_model import DocumentRouter
+
+__all__ = ["LiveTable"]
+
+_WIDTH: Final = 16
+
+
+class LiveTable(DocumentRouter):
+    """Print the newest row of each stream of pages; rows in between are not lost.
+
+    They are in the journal; this only shows that something happens, and what.
+    """
+
+    def __init__(
+        self,
+        write: Callable[[str], None],
+        *,
+        every_s: float = 1.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        super().__init__()
+        self._write = write
+        self._every_s = every_s
+        self._clock = clock
+        self._columns: dict[str, list[str]] = {}
+        self._last_s: dict[str, float] = {}
+        self._rows: dict[str, int] = {}
+
+    def start(self, doc: Any) -> None:
+        """Name the run."""
+        self._columns.clear()
+        self._write(
+            f"scan {doc.get('scan_id')}  {doc.get('plan_name')}  "
+            f"{doc.get('specimen', '')}  uid {doc['uid'][:8]}"
+        )
+
+    def descriptor(self, doc: Any) -> None:
+        """Remember the columns; the header waits for the first row."""
+        names = [k for k, v in doc["data_keys"].items() if v["dtype"] != "array"]
+        self._columns[doc["uid"]] = names
+        self._rows[doc["uid"]] = 0
+
+    def event_page(self, doc: Any) -> None:
+        """Show the last row of a page."""
+        uid = doc["descriptor"]
+        if uid not in self._columns or not doc["seq_num"]:
+            return
+        now = self._clock()
+        if self._rows[uid] and now - self._last_s[uid] < self._every_s:
+            return
+        columns = self._columns[uid]
+        if self._rows[uid] % 20 == 0:
+            self._write("".join(_shorten(c).rjust(_WIDTH) for c in ("row", *columns)))
+        self._rows[uid] += 1
+        self._last_s[uid] = now
+        cells = [doc["seq_num"][-1], *(doc["data"][c][-1] for c in columns)]
+        self._write("".join(_cell(c).rjust(_WIDTH) for c in cells))
+
+    def stop(self, doc: Any) -> None:
+        """Say how the run ended."""
+        counts = ", ".join(f"{n} {s}" for s, n in doc.get("num_events", {}).items())
+        reason = f": {doc['reason']}" if doc.get("reason") else ""
+        self._write(f"{doc['exit_status']}{reason} ({counts})")
+
+
+def _shorten(column: str) -> str:
+    """Drop the device's name: the unit at the end matters more."""
+    return column if len(column) < _WIDTH else column[-_WIDTH + 1 :]
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.5g}"
+    return str(value)[: _WIDTH - 1]

@@ -1,0 +1,20 @@
+"""Ask a person to do a step, and record that it was done."""
+
+import bluesky.plan_stubs as bps
+from bluesky.utils import MsgGenerator, plan
+
+from cryoline.devices.interfaces import OperatorPanel
+
+__all__ = ["confirm"]
+
+
+@plan
+def confirm(operator: OperatorPanel, instruction: str) -> MsgGenerator[None]:
+    """Show an instruction, wait for the answer, and keep both as an event.
+
+    Raises FailedStatus (from OperatorRefused) if the person refuses.
+    """
+    yield from bps.abs_set(operator, instruction, wait=True)
+    yield from bps.create(name="operator")
+    yield from bps.read(operator)
+    yield from bps.save()

@@ -1,0 +1,251 @@
+"""The loop of the publisher: which journal is sent when, and what if it can't be."""
+
+import logging
+import os
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+from tiled.structures.core import Spec
+
+from cryoline.acquisition.backoff import Backoff, delay_s
+from cryoline.acquisition.directory_watch import DirectoryWatch
+from cryoline.acquisition.errors import (
+    JournalLineError,
+    JournalReplacedError,
+    PublishError,
+)
+from cryoline.acquisition.layout import DataLayout
+from cryoline.acquisition.process_identity import ProcessIdentity, write_state
+from cryoline.acquisition.publication_markers import PublicationMarkers, RunName
+from cryoline.acquisition.run_publication import RunPublication
+from cryoline.acquisition.tiled_access import connect
+
+__all__ = ["Publisher"]
+
+_FLUSH_S: Final = 0.25
+"""Rows wait at most this long for others to share their request."""
+_SCAN_S: Final = 1.0
+_QUICK_SCAN_S: Final = 0.1
+"""Shortest time between two looks for new journals, when something changed."""
+_STATE_S: Final = 0.5
+_ATTEMPTS: Final = 8
+"""Refusals by a server that answers others, before a run is set aside [A]."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass
+class _Work:
+    """A run that is not settled, and when to try it next."""
+
+    publication: RunPublication
+    due: float = 0.0
+    refusals: int = 0
+
+
+@dataclass
+class Publisher:
+    """Publishes the journals of one data directory; hold ``publisher_lock``.
+
+    ``run`` serves until ``stop`` is called; ``step`` does what can be done now.
+    """
+
+    layout: DataLayout
+    url: str
+    key: str = field(repr=False)
+    timeout_s: float = 15.0
+    """How long Tiled may take for one request before it counts as away."""
+
+    def __post_init__(self) -> None:
+        self.markers = PublicationMarkers(self.layout)
+        self._watch = DirectoryWatch(self.markers.directories)
+        self._work: dict[RunName, _Work] = {}
+        self._backoff = Backoff()
+        self._root: Any = None
+        self._containers: dict[str, Any] = {}
+        self._stopping = False
+        self._current: RunName | None = None
+        self._last_scan = -_SCAN_S
+        self.last_error = ""
+        self._next_state = 0.0
+        self._started = _now()
+
+    def run(self) -> None:
+        """Publish until ``stop`` is called, then end after the current page."""
+        self.markers.forget_failures()
+        self._write_state()
+        _log.info("publishing %s to %s", self.layout.root, self.url)
+        while not self._stopping:
+            changed = self._watch.wait(_FLUSH_S)
+            self.step(scan=changed)
+        self._write_state("stopped")
+        self.close()
+        _log.info("stopped")
+
+    def stop(self) -> None:
+        """Ask ``run`` to return; may be called from a signal handler."""
+        self._stopping = True
+        self._watch.wake()
+
+    def close(self) -> None:
+        """Close the connection and give descriptors back."""
+        self._disconnect()
+        self._watch.close()
+
+    def step(self, *, scan: bool = True) -> bool:
+        """Read what is new, send what is due; return whether all is settled."""
+        now = time.monotonic()
+        if now >= self._last_scan + (_QUICK_SCAN_S if scan else _SCAN_S):
+            self._find_work()
+            self._last_scan = now
+        for name, work in list(self._work.items()):
+            if self._stopping:
+                break
+            self._advance(name, work)
+        self._go_on()
+        return not self._work
+
+    def _find_work(self) -> None:
+        settled = self.markers.settled()
+        for name in settled.intersection(self._work):
+            del self._work[name]
+        for name, path in self.markers.journals():
+            if name not in settled and name not in self._work:
+                self._work[name] = self._begin(name, path)
+
+    def _begin(self, name: RunName, path: Path, *, anew: bool = False) -> _Work:
+        derived = name.container == "derived"
+        anew = derived and (anew or self.markers.was_published(name))
+        return _Work(RunPublication(path, replaceable=derived, anew=anew))
+
+    def _advance(self, name: RunName, work: _Work) -> None:
+        run = work.publication
+        try:
+            more = True
+            while more and name in self._work and not self._stopping:
+                more = run.read()
+                now = time.monotonic()
+                if now < max(work.due, self._backoff.until):
+                    continue
+                if run.pending:
+                    self._current = name
+                    self._send(name, run)
+                    work.due = time.monotonic() + (0.0 if more else _FLUSH_S)
+                    work.refusals = 0
+                    self._current = None
+        except JournalReplacedError as error:
+            _log.info("%s", error)
+            self._work[name] = self._begin(name, run.path, anew=True)
+        except (PublishError, JournalLineError) as error:
+            self._set_aside(name, str(error))
+        except FileNotFoundError:
+            _log.warning("%s: the journal was removed", name)
+            del self._work[name]
+        except OSError as error:
+            self._away(f"{name}: {error}")  # this disk is full, say
+        except httpx.HTTPStatusError as error:
+            self._refused(name, work, error)
+        except httpx.HTTPError as error:
+            self._away(f"{self.url}: {type(error).__name__}: {error}")
+        except Exception as error:
+            # Whatever this journal holds that nobody thought of: with traceback into
+            # the log, its reason into the state file, and the others go on.
+            _log.exception("%s: unforeseen", name)
+            self._set_aside(name, repr(error))
+
+    def _send(self, name: RunName, run: RunPublication) -> None:
+        run.write(self._container(name.container), self._go_on)
+        if run.stopped and not run.waiting and not self._stopping:
+            rows = run.finish()
+            self.markers.mark_published(name, rows, run.rebuilt)
+            del self._work[name]
+            _log.info("%s: published and verified: %s", name, rows)
+        self._backoff.succeeded()
+
+    def _container(self, name: str) -> Any:
+        if self._root is None:
+            self._root = connect(self.url, self.key, timeout_s=self.timeout_s)
+        if name not in self._containers:
+            found = self._root.get(name)
+            if found is None:
+                spec = Spec("CatalogOfBlueskyRuns", version="3.0")
+                found = self._root.create_container(key=name, specs=[spec])
+            self._containers[name] = found
+        return self._containers[name]
+
+    def _disconnect(self) -> None:
+        for work in self._work.values():
+            work.publication.disconnect()
+        self._containers.clear()
+        if self._root is not None:
+            self._root.context.close()
+            self._root = None
+
+    def _away(self, reason: str) -> None:
+        self._disconnect()
+        self.last_error = reason
+        self._backoff.failed(reason)
+        self._write_state()
+
+    def _refused(
+        self, name: RunName, work: _Work, error: httpx.HTTPStatusError
+    ) -> None:
+        status = error.response.status_code
+        if status in (401, 403):
+            self._away(
+                f"{self.url} refuses the API key ({status}); is it the key of "
+                "this server (api_key_file, CRYOLINE_TILED_API_KEY)?"
+            )
+            return
+        work.publication.disconnect()
+        self._containers.clear()
+        work.refusals += 1
+        work.due = time.monotonic() + delay_s(work.refusals)
+        self.last_error = f"{name}: {error}"
+        _log.warning(
+            "%s: refused (%d of %d): %s", name, work.refusals, _ATTEMPTS, error
+        )
+        if work.refusals >= _ATTEMPTS:
+            self._set_aside(name, f"Tiled refused it {_ATTEMPTS} times: {error}")
+
+    def _go_on(self) -> bool:
+        """Return whether to send another page; keep the state file fresh meanwhile."""
+        if time.monotonic() >= self._next_state:
+            self._write_state()
+        return not self._stopping
+
+    def _set_aside(self, name: RunName, reason: str) -> None:
+        _log.error("%s: set aside: %s", name, reason)
+        self.last_error = f"{name}: {reason}"
+        self.markers.mark_failed(name, reason)
+        self._work.pop(name, None)
+
+    def _write_state(self, state: str | None = None) -> None:
+        self._next_state = time.monotonic() + _STATE_S
+        runs = [work.publication for work in self._work.values()]
+        away = self._backoff.since is not None
+        write_state(
+            self.layout.services / "publisher.json",
+            {
+                **ProcessIdentity.of(os.getpid()).as_dict(),
+                "state": state or ("waiting for Tiled" if away else "running"),
+                "url": self.url,
+                "away_since": self._backoff.since,
+                "lag_rows": sum(run.waiting for run in runs),
+                "lag_bytes": sum(run.unread_bytes for run in runs),
+                "open_runs": [str(name) for name in self._work],
+                "current_run": str(self._current) if self._current else None,
+                "last_error": self.last_error,
+                "failed": self.markers.failures(),
+                "started": self._started,
+                "updated": _now(),
+            },
+        )
+
+
+def _now() -> str:
+    return datetime.now(tz=UTC).isoformat(timespec="seconds")

@@ -1,0 +1,37 @@
+"""What is measured: one specimen, its parents, and the electrode that it is."""
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+__all__ = ["Specimen"]
+
+
+class Specimen(BaseModel):
+    """A specimen by name; every run, transfer and dose refers to it.
+
+    Example
+    -------
+    >>> Specimen(name="wafer-01", electrode_area_cm2=0.0707).metadata()["specimen"]
+    'wafer-01'
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9.-]*$", max_length=60)]
+    """Letters, digits, point and hyphen: it is part of file names and Tiled keys."""
+    ancestors: tuple[str, ...] = ()
+    """What it was made from, oldest first."""
+    electrode_mass_mg: Annotated[float, Field(gt=0)] | None = None
+    electrode_area_cm2: Annotated[float, Field(gt=0)] | None = None
+
+    def metadata(self) -> dict[str, Any]:
+        """Return what every start document says of the specimen."""
+        return {
+            "specimen": self.name,
+            "ancestors": list(self.ancestors),
+            "electrode": {
+                "mass_mg": self.electrode_mass_mg,
+                "area_cm2": self.electrode_area_cm2,
+            },
+        }

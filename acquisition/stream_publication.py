@@ -1,0 +1,181 @@
+"""One stream of a run: its rows counted in the journal, sent, checked, rebuilt."""
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final
+
+import numpy as np
+from tiled.structures.core import Spec
+
+from cryoline.acquisition.tiled_access import fit_json
+from cryoline.acquisition.tiled_tables import (
+    PAGE_ROWS,
+    TABLE_KEY,
+    AppendableTable,
+    RowBuffer,
+    create_table,
+    event_as_page,
+    table_schema,
+)
+
+__all__ = ["StreamPublication"]
+
+_SPECS: Final = (Spec("BlueskyEventStream", version="3.0"), Spec("composite"))
+_NOT_IN_METADATA: Final = ("name", "object_keys", "run_start")
+
+_log = logging.getLogger(__name__)
+
+
+class StreamPublication:
+    """Makes one stream's node and table in Tiled hold what the journal holds.
+
+    Raises PublishError if the rows do not fit the descriptor, and httpx errors if
+    Tiled does not answer; after those, ``disconnect``.
+    """
+
+    def __init__(self, descriptor: Mapping[str, Any]) -> None:
+        self.name = str(descriptor["name"])
+        self.rows = 0
+        """Different seq_nums in the journal so far."""
+        self._descriptors = [dict(descriptor)]
+        self._schema = table_schema(descriptor["data_keys"], self.name)
+        self._buffer = RowBuffer(self._schema, self.name)
+        self._highest = 0
+        # A rewound RunEngine emits a seq_num again: the later row counts, and the
+        # table, which has the earlier one, is written anew at the end.
+        self._retaken = False
+        # Unknown until Tiled was asked, and again after every error:
+        self._node: Any = None
+        self._table: AppendableTable | None = None
+        self._updates_sent = 0
+
+    @property
+    def waiting(self) -> int:
+        """Rows that Tiled has not confirmed."""
+        return len(self._buffer)
+
+    def update(self, descriptor: Mapping[str, Any]) -> None:
+        """Take a further descriptor: the configuration changed within the run."""
+        self._descriptors.append(dict(descriptor))
+
+    def add(self, page: Mapping[str, Any]) -> None:
+        """Take the rows of an event_page from the journal."""
+        numbers = np.asarray(page["seq_num"], dtype=np.int64)
+        before = np.maximum.accumulate(np.concatenate([[self._highest], numbers]))[:-1]
+        fresh = numbers > before
+        self._retaken = self._retaken or not fresh.all()
+        self._buffer.add(page, None if fresh.all() else np.flatnonzero(fresh).tolist())
+        self.rows += int(fresh.sum())
+        self._highest = max([self._highest, *numbers.tolist()[-1:], *before.tolist()])
+
+    def disconnect(self) -> None:
+        """Forget what was known of Tiled: after an error only Tiled knows."""
+        self._node = self._table = None
+        self._updates_sent = 0
+
+    def open(self, run: Any) -> None:
+        """Find or make the stream's node below the run's."""
+        if self._node is None:
+            self._node = run.get(self.name)
+        if self._node is None:
+            first = self._descriptors[0]
+            metadata = {k: v for k, v in first.items() if k not in _NOT_IN_METADATA}
+            self._node = run.create_container(
+                key=self.name, metadata=fit_json(metadata), specs=list(_SPECS)
+            )
+        later = self._descriptors[1:]
+        if len(later) > self._updates_sent:
+            updates = fit_json([_configuration(descriptor) for descriptor in later])
+            self._node.update_metadata({"_config_updates": updates}, drop_revision=True)
+            self._updates_sent = len(later)
+
+    def send(self, go_on: Callable[[], bool]) -> None:
+        """Append the waiting rows; ends early between pages if ``go_on`` says no."""
+        while self._buffer and go_on():
+            # May find that the table has some of the rows already.
+            table = self._open_table()
+            if self._buffer:
+                table.append(self._buffer.page())
+                self._buffer.discard_page()
+
+    def verify(self, journal: Callable[[], Iterable[tuple[str, Any]]]) -> bool:
+        """Return whether the table holds every row of the journal exactly once.
+
+        A stream with re-takes is written anew first.
+        """
+        if self._retaken:
+            self.rebuild(journal)
+            self._retaken = False
+        if self._table is None and TABLE_KEY not in self._node:
+            return self.rows == 0
+        numbers = self._open_table().seq_nums()
+        if len(numbers) != self.rows or len(np.unique(numbers)) != self.rows:
+            _log.warning(
+                "stream %s: %d rows in Tiled (%d different, highest %d), %d (%d) in "
+                "the journal",
+                *(self.name, len(numbers), len(np.unique(numbers))),
+                *(numbers.max(initial=0), self.rows, self._highest),
+            )
+            return False
+        return bool(numbers.max(initial=0) == self._highest)
+
+    def rebuild(self, journal: Callable[[], Iterable[tuple[str, Any]]]) -> None:
+        """Delete the table and write it again, the last row of every seq_num."""
+        _log.warning("stream %s: writing its table again", self.name)
+        if TABLE_KEY in self._node:
+            self._node.delete_contents(TABLE_KEY, recursive=True, external_only=False)
+        table = self._table = self._create_table()
+        last = {
+            number: row
+            for row, number in enumerate(
+                n for page in self._pages(journal()) for n in page["seq_num"]
+            )
+        }
+        buffer = RowBuffer(self._schema, self.name)
+        row = 0
+        for page in self._pages(journal()):
+            numbers = page["seq_num"]
+            keep = [i for i, n in enumerate(numbers) if last[n] == row + i]
+            row += len(numbers)
+            buffer.add(page, keep)
+            while len(buffer) >= PAGE_ROWS:
+                table.append(buffer.page())
+                buffer.discard_page()
+        while buffer:
+            table.append(buffer.page())
+            buffer.discard_page()
+        self.rows = len(last)
+        self._buffer.drop_up_to(max(last, default=0))
+
+    def close(self) -> None:
+        """Tell live readers that nothing more will come."""
+        if self._table is not None:
+            self._table.close_stream()
+        self._node.close_stream()
+
+    def _open_table(self) -> AppendableTable:
+        if self._table is None:
+            self._table = self._node.get(TABLE_KEY) or self._create_table()
+            self._buffer.drop_up_to(self._table.seq_nums().max(initial=0))
+        return self._table
+
+    def _create_table(self) -> AppendableTable:
+        return create_table(
+            self._node, self._schema, fit_json(self._descriptors[0]["data_keys"])
+        )
+
+    def _pages(self, documents: Iterable[tuple[str, Any]]) -> Iterable[dict[str, Any]]:
+        uids = {descriptor["uid"] for descriptor in self._descriptors}
+        for name, doc in documents:
+            if name == "event" and doc["descriptor"] in uids:
+                yield event_as_page(doc)
+            elif name == "event_page" and doc["descriptor"] in uids:
+                yield doc
+
+
+def _configuration(descriptor: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what TiledWriter keeps of a later descriptor."""
+    update = {"uid": descriptor["uid"], "time": descriptor["time"]}
+    if configuration := descriptor.get("configuration"):
+        update["configuration"] = configuration
+    return update

@@ -1,0 +1,348 @@
+"""A potentiostat channel that runs its program by itself.
+
+The program, its safety limits and the points live in the instrument. The device
+uploads, starts, watches, and hands the points over in pages while they come; it
+may die at any time without an effect on the cell.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import Any, Final
+
+import numpy as np
+from event_model import PartialEventPage
+from ophyd import Component as Cpt
+from ophyd import Device, DeviceStatus, EpicsSignal, EpicsSignalRO
+from ophyd.status import Status
+from ophyd.utils.errors import StatusTimeoutError, WaitTimeoutError
+
+from cryoline.devices.cycling_protocol import Program
+from cryoline.devices.errors import (
+    InstrumentUnreachable,
+    ProgramFailed,
+    ProgramRefused,
+)
+
+__all__ = ["POINT_COLUMNS", "STATES", "Potentiostat"]
+
+STATES: Final = ("idle", "loaded", "running", "finished", "stopped", "failed")
+"""What State_RBV counts through; the last three are ends."""
+
+_RUNNING, _FINISHED, _STOPPED, _FAILED = range(2, 6)
+
+POINT_COLUMNS: Final[dict[str, tuple[str, str]]] = {
+    "instrument_time_s": ("number", "s"),
+    "potential_v": ("number", "V"),
+    "current_a": ("number", "A"),
+    "charge_mah": ("number", "mAh"),
+    "cycle_number": ("integer", ""),
+    "half_cycle": ("integer", ""),
+    "step_index": ("integer", ""),
+    "range_a": ("number", "A"),
+    "overload": ("boolean", ""),
+}
+"""Columns of a point: JSON type and unit. Delithiating currents are positive."""
+
+_HEADER: Final = 4  # first index, points, columns, boot serial
+_FROM_JSON_TYPE: Final[dict[str, Callable[[Any], Any]]] = {
+    "number": float,
+    "integer": int,
+    "boolean": bool,
+}
+
+
+class Potentiostat(Device):
+    """One channel of a potentiostat with a cell behind it.
+
+    It is prepared with a `Program`, kicked off, and completes when the instrument
+    has ended the program. ``answer_timeout_s`` bounds every single exchange with
+    the IOC, ``reconnect_timeout_s`` how long collecting waits for a lost one: the
+    points meanwhile stay in the instrument.
+    """
+
+    potential_v = Cpt(
+        EpicsSignalRO, "Potential_RBV", kind="hinted", doc="Cell potential, V."
+    )
+    current_a = Cpt(
+        EpicsSignalRO, "Current_RBV", kind="hinted", doc="Current, oxidation > 0, A."
+    )
+    charge_mah = Cpt(
+        EpicsSignalRO,
+        "Charge_RBV",
+        kind="normal",
+        doc="The instrument's coulomb counter since the program's start, mAh.",
+    )
+    cycle_number = Cpt(EpicsSignalRO, "Cycle_RBV", kind="normal", doc="Cycle, from 1.")
+    half_cycle = Cpt(
+        EpicsSignalRO, "HalfCycle_RBV", kind="omitted", doc="Half cycle, from 0."
+    )
+    step_index = Cpt(
+        EpicsSignalRO, "Step_RBV", kind="omitted", doc="Step of the program, from 0."
+    )
+    range_a = Cpt(EpicsSignalRO, "Range_RBV", kind="normal", doc="Current range, A.")
+    overload = Cpt(
+        EpicsSignalRO, "Overload_RBV", kind="normal", doc="Beyond the current range."
+    )
+    contact = Cpt(
+        EpicsSignalRO, "Contact_RBV", kind="omitted", doc="The cell is connected."
+    )
+    instrument_time_s = Cpt(
+        EpicsSignalRO, "InstrumentTime_RBV", kind="normal", doc="Instrument time, s."
+    )
+    progress_percent = Cpt(
+        EpicsSignalRO, "Progress_RBV", kind="omitted", doc="Done of the program, %."
+    )
+    remaining_s = Cpt(
+        EpicsSignalRO,
+        "Remaining_RBV",
+        kind="omitted",
+        doc="Instrument time to the program's end, s.",
+    )
+    state = Cpt(EpicsSignalRO, "State_RBV", kind="omitted", doc="One of `STATES`.")
+    message = Cpt(
+        EpicsSignalRO,
+        "Message_RBV",
+        string=True,
+        kind="omitted",
+        doc="Why the last request was refused, or the program failed.",
+    )
+    potential_min_v = Cpt(
+        EpicsSignalRO, "PotentialMin_RBV", kind="config", doc="Lowest potential, V."
+    )
+    potential_max_v = Cpt(
+        EpicsSignalRO, "PotentialMax_RBV", kind="config", doc="Highest potential, V."
+    )
+    current_max_a = Cpt(
+        EpicsSignalRO, "CurrentMax_RBV", kind="config", doc="Largest current, A."
+    )
+    scan_rate_max_mv_per_s = Cpt(
+        EpicsSignalRO, "ScanRateMax_RBV", kind="config", doc="Fastest sweep, mV/s."
+    )
+    program_uid = Cpt(
+        EpicsSignalRO, "ProgramUid_RBV", kind="config", doc="The loaded program."
+    )
+    boot_id = Cpt(
+        EpicsSignalRO, "BootId_RBV", kind="config", doc="Changes when it restarts."
+    )
+    program = Cpt(
+        EpicsSignal,
+        "Program",
+        string=True,
+        put_complete=True,
+        kind="omitted",
+        doc="The program to load, JSON.",
+    )
+    start = Cpt(
+        EpicsSignal,
+        "Start",
+        put_complete=True,
+        kind="omitted",
+        doc="1 starts the loaded program.",
+    )
+    halt = Cpt(
+        EpicsSignal,
+        "Stop",
+        put_complete=True,
+        kind="omitted",
+        doc="1 stops the program and opens the circuit.",
+    )
+    point_count = Cpt(
+        EpicsSignalRO, "PointCount_RBV", kind="omitted", doc="Points since loading."
+    )
+    point_request = Cpt(
+        EpicsSignal,
+        "PointRequest",
+        put_complete=True,
+        kind="omitted",
+        doc="The first point wanted in the next page.",
+    )
+    points = Cpt(EpicsSignalRO, "Points_RBV", kind="omitted", doc="One page of points.")
+    point_columns = Cpt(
+        EpicsSignalRO,
+        "PointColumns_RBV",
+        string=True,
+        kind="omitted",
+        doc="The names of a point's columns, comma separated.",
+    )
+
+    answer_timeout_s = 5.0
+    reconnect_timeout_s = 60.0
+
+    def __init__(self, prefix: str, *, name: str, **kwargs: Any) -> None:
+        super().__init__(prefix, name=name, **kwargs)
+        self._next_point = 0
+        self._unreachable_since: float | None = None
+
+    def prepare(self, value: Program) -> Status:
+        """Load a program; done when the instrument has accepted it.
+
+        The status fails with ProgramRefused and the instrument's own reason.
+        """
+        status = DeviceStatus(self, timeout=2 * self.answer_timeout_s)
+
+        def accepted(_: Status) -> None:
+            if self._get(self.program_uid) == value.uid:
+                self._next_point = 0
+                return
+            raise ProgramRefused(
+                f"{self.name}: the program was refused: {self._get(self.message)}"
+            )
+
+        self._then(self.program.set(value.to_json()), accepted, status)
+        return status
+
+    def kickoff(self) -> Status:
+        """Start the loaded program; done when the instrument says that it runs."""
+        status = DeviceStatus(self, timeout=2 * self.answer_timeout_s)
+
+        def started(_: Status) -> None:
+            if self._get(self.state) not in (_RUNNING, _FINISHED):
+                raise ProgramRefused(
+                    f"{self.name}: the program was not started: "
+                    f"{self._get(self.message)}"
+                )
+
+        self._then(self.start.set(1), started, status)
+        return status
+
+    def complete(self) -> "ProgramStatus":
+        """Return a status that is done when the program has ended."""
+        return ProgramStatus(self)
+
+    def describe_collect(self) -> dict[str, Any]:
+        """Describe the columns of a point; see `POINT_COLUMNS`."""
+        return {
+            f"{self.name}_{column}": {
+                "source": f"PV:{self.prefix}Points_RBV",
+                "dtype": kind,
+                "shape": [],
+                "units": unit,
+            }
+            for column, (kind, unit) in POINT_COLUMNS.items()
+        }
+
+    async def collect_pages(self) -> AsyncIterator[PartialEventPage]:
+        """Yield every point since the last call, in pages, oldest first.
+
+        The RunEngine's loop stays free: the exchange runs in a thread. An IOC
+        that is away for less than ``reconnect_timeout_s`` yields nothing now and
+        everything later; then InstrumentUnreachable is raised.
+        """
+        while True:
+            try:
+                rows = await asyncio.to_thread(self._fetch_page, self._next_point)
+            except (TimeoutError, StatusTimeoutError, WaitTimeoutError) as error:
+                self._count_outage(error)
+                return
+            self._unreachable_since = None
+            if len(rows) == 0:
+                return
+            self._next_point += len(rows)
+            yield self._page(rows)
+
+    def stop(self, *, success: bool = False) -> None:
+        """Stop the program and open the circuit; what was measured stays."""
+        self.halt.set(1).wait(self.answer_timeout_s)
+
+    def _fetch_page(self, first: int) -> np.ndarray[Any, np.dtype[np.float64]]:
+        """Return (points, columns) from the first index on, as many as fit."""
+        columns = self._get(self.point_columns).split(",")
+        self.point_request.set(first).wait(self.answer_timeout_s)
+        page = np.asarray(self._get(self.points), dtype=float)
+        got, n_points, n_columns = (int(x) for x in page[: _HEADER - 1])
+        if got != first or n_columns != len(columns):
+            raise InstrumentUnreachable(
+                f"{self.name}: asked for points from {first} in {len(columns)} "
+                f"columns, got points from {got} in {n_columns}; does a second "
+                "session read this channel? End it, then resume"
+            )
+        body = page[_HEADER : _HEADER + n_points * n_columns]
+        rows = body.reshape(n_points, n_columns)
+        return rows[:, [columns.index(column) for column in POINT_COLUMNS]]
+
+    def _page(self, rows: np.ndarray[Any, np.dtype[np.float64]]) -> PartialEventPage:
+        now = [time.time()] * len(rows)
+        data = {
+            f"{self.name}_{column}": [_FROM_JSON_TYPE[kind](v) for v in rows[:, k]]
+            for k, (column, (kind, _)) in enumerate(POINT_COLUMNS.items())
+        }
+        return {"data": data, "timestamps": dict.fromkeys(data, now), "time": now}
+
+    def _count_outage(self, error: Exception) -> None:
+        now = time.monotonic()
+        if self._unreachable_since is None:
+            self._unreachable_since = now
+        if now - self._unreachable_since > self.reconnect_timeout_s:
+            raise InstrumentUnreachable(
+                f"{self.name} ({self.prefix}): no answer from its IOC for "
+                f"{self.reconnect_timeout_s:g} s ({error}); the program goes on in "
+                f"the instrument, which keeps the points from {self._next_point} on"
+            ) from error
+
+    def _get(self, signal: EpicsSignalRO) -> Any:
+        return signal.get(
+            timeout=self.answer_timeout_s, connection_timeout=self.answer_timeout_s
+        )
+
+    def _then(
+        self, first: Status, check: Callable[[Status], None], outcome: DeviceStatus
+    ) -> None:
+        """Settle the outcome by a check of the instrument, once first is done."""
+
+        def settle(done: Status) -> None:
+            error = done.exception(timeout=0)
+            if error is None:
+                try:
+                    check(done)
+                except (ProgramRefused, TimeoutError) as refusal:
+                    error = refusal
+            if error is None:
+                outcome.set_finished()
+            else:
+                outcome.set_exception(error)
+
+        first.add_callback(settle)
+
+
+class ProgramStatus(DeviceStatus):
+    """Done when the program has finished or was stopped; reports its progress.
+
+    It fails with ProgramFailed when the instrument ended the program itself.
+    """
+
+    def __init__(self, device: Potentiostat) -> None:
+        super().__init__(device)
+        self._watchers: list[Callable[..., None]] = []
+        device.state.subscribe(self._on_state, run=True)
+        device.progress_percent.subscribe(self._on_progress, run=True)
+
+    def watch(self, func: Callable[..., None]) -> None:
+        """Call ``func(name=, current=, initial=, target=, unit=, ...)`` on progress."""
+        self._watchers.append(func)
+
+    def _on_state(self, *, value: Any, **_: Any) -> None:
+        if self.done or value not in (_FINISHED, _STOPPED, _FAILED):
+            return
+        device = self.device
+        device.state.clear_sub(self._on_state)
+        device.progress_percent.clear_sub(self._on_progress)
+        if value == _FAILED:
+            reason = device.message.get(timeout=device.answer_timeout_s)
+            self.set_exception(
+                ProgramFailed(f"{device.name}: the instrument ended: {reason}")
+            )
+        else:
+            self.set_finished()
+
+    def _on_progress(self, *, value: Any, **_: Any) -> None:
+        for watcher in self._watchers:
+            watcher(
+                name=self.device.name,
+                current=value,
+                initial=0.0,
+                target=100.0,
+                unit="%",
+                precision=1,
+                fraction=1 - value / 100.0,
+            )

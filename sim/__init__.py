@@ -1,0 +1,1 @@
+"""The simulated laboratory: models, hardware and their EPICS servers."""

@@ -1,0 +1,65 @@
+"""What the half cell's compiled kernel reads and writes: state, segment, limits.
+
+numba's cache of the kernel does not notice a change here: delete its cache files
+(`__pycache__/cell_kernel*.nb?`) after one.
+"""
+
+from typing import Final, NamedTuple
+
+NODES: Final = 8  # planar diffusion nodes of the amorphous layer; node 0 = surface
+HYSTERESIS: Final = NODES  # -1 on the lithiation branch, +1 on the other
+AMORPHOUS_C: Final = NODES + 1  # capacity of the amorphous phase
+CRYSTALLINE_C: Final = NODES + 2  # capacity not yet reached by the front
+SEI_COVER: Final = NODES + 3  # 0..1
+SEI_GROWN: Final = NODES + 4  # SEI ever grown, in units of the first full film
+DELITHIATIONS: Final = NODES + 5  # completed ones
+DEAD: Final = NODES + 6  # fraction of the silicon that has lost contact
+TRAPPED_C: Final = NODES + 7  # lithium lost with it
+POTENTIAL_V: Final = NODES + 8  # of the cell, at its terminals
+ELECTRODE_V: Final = NODES + 9  # without the resistive drop
+CURRENT_A: Final = NODES + 10
+CHARGE_C: Final = NODES + 11  # passed since the cell was mounted
+LITHIATION_C: Final = NODES + 12  # integral of the negative current
+DELITHIATION_C: Final = NODES + 13  # integral of the positive current
+EXTRACTED_C: Final = NODES + 14  # lithium extracted since the last lithiation
+STATE_SIZE: Final = NODES + 15
+
+OPEN_CIRCUIT: Final = 0
+POTENTIAL_CONTROL: Final = 1
+CURRENT_CONTROL: Final = 2
+
+TIME_UP: Final = 0
+STEP_DONE: Final = 1
+ROWS_FULL: Final = 2
+POTENTIAL_TOO_LOW: Final = 3
+POTENTIAL_TOO_HIGH: Final = 4
+CURRENT_TOO_HIGH: Final = 5
+
+# Progress of a step between two calls.
+ELAPSED_S: Final = 0
+SUB_STEP_S: Final = 1
+SUM_S: Final = 2
+SUM_VS: Final = 3
+SUM_AS: Final = 4
+RECORDED_V: Final = 5
+PROGRESS_SIZE: Final = 6
+
+
+class Segment(NamedTuple):
+    """One step of a program: a ramp of the setpoint, and what ends it."""
+
+    control: int
+    start: float  # V or A
+    slope_per_s: float
+    duration_s: float
+    until_v: float  # ends a constant current; -inf or inf for none
+
+
+class Limits(NamedTuple):
+    """What trips the whole program, and when a point is recorded."""
+
+    potential_min_v: float
+    potential_max_v: float
+    current_max_a: float
+    record_v: float
+    record_s: float

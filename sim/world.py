@@ -1,0 +1,180 @@
+"""The laboratory's one truth: the clock, the models and the hardware, in one thread.
+
+Whoever asks for anything first brings everything up to the present, so that no
+result depends on who asks how often.
+"""
+
+from collections.abc import Callable
+from enum import IntEnum
+from typing import Final
+
+from cryoline.sim.cell_parameters import nanowire, wafer
+from cryoline.sim.cell_source import CellSource
+from cryoline.sim.clock import ClockMode, SimClock
+from cryoline.sim.errors import RefusedError
+from cryoline.sim.operator import SimulatedOperator
+from cryoline.sim.point_buffer import PAGE_ROWS, POINTS_MAX
+from cryoline.sim.potentiostat import Potentiostat
+from cryoline.sim.recorded import RecordedSource
+from cryoline.sim.source import Source
+from cryoline.sim.vessels import Glovebox
+
+__all__ = ["ADVANCE_MAX_S", "CellKind", "World"]
+
+_CATCH_UP_S: Final = 50_000.0
+"""Most instrument time computed at once (about 50 ms); beyond it the clock waits."""
+ADVANCE_MAX_S: Final = 1e7
+SEED_MAX: Final = 2**31 - 1
+
+
+class CellKind(IntEnum):
+    """What is mounted on the potentiostat."""
+
+    WAFER = 0
+    NANOWIRE = 1
+    RECORDED = 2
+
+
+class World:
+    """Everything of the laboratory that is not a server.
+
+    recorded: the measurement to play when the recorded cell is mounted
+    """
+
+    def __init__(
+        self,
+        *,
+        seed: int,
+        cell: CellKind = CellKind.WAFER,
+        clock: SimClock | None = None,
+        recorded: RecordedSource | None = None,
+    ) -> None:
+        self.clock = clock or SimClock()
+        self._recorded = recorded
+        self._first_cell = cell
+        self.generation = 0
+        self._build(seed, cell)
+
+    def _build(self, seed: int, cell: CellKind) -> None:
+        if not 0 <= seed <= SEED_MAX:
+            raise RefusedError(
+                f"laboratory: seed {seed} is outside 0..{SEED_MAX}; choose another"
+            )
+        source = self._source(cell)
+        time_s = self.clock.now()
+        self.seed = seed
+        self.cell_kind = cell
+        self.time_s = time_s
+        self.potentiostat = Potentiostat(source, seed=seed, time_s=time_s)
+        self.glovebox = Glovebox(seed=seed, time_s=time_s)
+        self.operator = SimulatedOperator()
+        self._wake_at_s: float | None = None
+
+    def _source(self, cell: CellKind) -> Source:
+        if cell is CellKind.WAFER:
+            return CellSource(wafer())
+        if cell is CellKind.NANOWIRE:
+            return CellSource(nanowire())
+        if self._recorded is None:
+            raise RefusedError(
+                "laboratory: no recorded measurement was given; start it with "
+                "--recorded FILE to mount one"
+            )
+        return self._recorded.fresh()
+
+    def reset(self, seed: int) -> None:
+        """Make everything as after the start, but let the clock go on."""
+        self._build(seed, self._first_cell)
+        self.generation += 1
+
+    def mount(self, cell: CellKind) -> None:
+        """Put a fresh cell on the potentiostat, whose noise starts anew."""
+        self.catch_up()
+        if self.potentiostat.running:
+            raise RefusedError(
+                "laboratory: a cell can't be mounted while a program runs; "
+                "wait for its end or write Stop"
+            )
+        source = self._source(cell)
+        self.cell_kind = cell
+        self.potentiostat = Potentiostat(source, seed=self.seed, time_s=self.time_s)
+        self.generation += 1
+
+    def catch_up(self) -> None:
+        """Bring every model to the present; the clock waits if that is too far."""
+        now_s = self.clock.now()
+        if now_s - self.time_s > _CATCH_UP_S and self.clock.mode is ClockMode.FREE:
+            now_s = self.time_s + _CATCH_UP_S
+            self.clock.rebase(now_s)
+        self._advance_to(now_s)
+
+    def _advance_to(self, time_s: float) -> None:
+        self.potentiostat.advance(time_s)
+        self.glovebox.advance(time_s)
+        self.operator.advance(time_s)
+        self.time_s = time_s
+        if self._wake_at_s is not None and time_s >= self._wake_at_s:
+            self._wake_at_s = None
+
+    def advance(self, duration_s: float) -> None:
+        """Let this much instrument time pass; stepped mode only."""
+        if not 0.0 <= duration_s <= ADVANCE_MAX_S:
+            raise RefusedError(
+                f"laboratory: Advance {duration_s:g} s is outside "
+                f"0..{ADVANCE_MAX_S:g} s; choose a value in between"
+            )
+        self.clock.advance_to(self.clock.now() + duration_s)
+        self._advance_to(self.clock.now())
+
+    def set_wake_at(self, time_s: float) -> None:
+        """Make this instrument time an event for `step`; a past one is none."""
+        self.catch_up()
+        self._wake_at_s = time_s if time_s > self.time_s else None
+
+    @property
+    def wake_at_s(self) -> float:
+        """The time waited for; 0 if there is none."""
+        return self._wake_at_s or 0.0
+
+    def step(self) -> str:
+        """Run to the next event, and return which one it was; stepped mode only.
+
+        Events: the program's end; a page of unread points; the time of WakeAt; the
+        operator's answer.
+        """
+        if self.clock.mode is not ClockMode.STEPPED:
+            raise RefusedError(
+                "laboratory: Step needs the stepped mode; write Mode first"
+            )
+        device = self.potentiostat
+        if device.running and device.unread >= PAGE_ROWS:
+            return "points"  # nobody read them since the last step
+        events: list[tuple[float, str]] = []
+        if self._wake_at_s is not None:
+            events.append((self._wake_at_s, "wake"))
+        answers_at_s = self.operator.answers_at_s()
+        if answers_at_s is not None:
+            events.append((answers_at_s, "operator"))
+        limit_s, reason = min(events, default=(float("inf"), ""))
+        if device.running:
+            reached_s = device.advance(
+                limit_s, min(device.points_until_full, POINTS_MAX)
+            )
+            if not device.running:
+                limit_s, reason = reached_s, "program"
+            elif reached_s < limit_s:
+                limit_s, reason = reached_s, "points"
+        if not reason:
+            raise RefusedError(
+                "laboratory: Step has nothing to wait for: no program runs, WakeAt "
+                "is not set and no prompt waits; start one of them, or use Advance"
+            )
+        limit_s = max(limit_s, self.clock.now())
+        self.clock.advance_to(limit_s)
+        self._advance_to(limit_s)
+        return reason
+
+    def at_present(self, action: Callable[[float], None]) -> None:
+        """Do something with a model at the present instrument time."""
+        self.catch_up()
+        action(self.time_s)

@@ -1,6 +1,7 @@
 """Make the devices that the configuration names, and see that their IOCs answer."""
 
 import os
+import sys
 from typing import Any
 
 from cryoline.acquisition.config import Config, DeviceSection
@@ -18,9 +19,10 @@ def set_epics_environment(config: Config) -> None:
     addresses = " ".join(config.epics_addresses())
     if not addresses:
         return
-    from epics import ca
-
-    if ca.libca is not None and os.environ.get("EPICS_CA_ADDR_LIST") != addresses:
+    # Asked of what is imported already: importing it here would be too early.
+    channel_access = sys.modules.get("epics.ca")
+    is_open = channel_access is not None and channel_access.libca is not None
+    if is_open and os.environ.get("EPICS_CA_ADDR_LIST") != addresses:
         raise ConfigError(
             f"{config.path}: this process already searches for PVs at "
             f"{os.environ.get('EPICS_CA_ADDR_LIST') or 'the default addresses'}; "

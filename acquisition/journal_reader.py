@@ -52,7 +52,7 @@ class JournalTail:
             while end < 0 and (more := journal.read(maximum_bytes)):
                 content += more
                 end = content.rfind(b"\n")
-        lines = content[: end + 1].splitlines(keepends=True)
+        lines = content[:end].split(b"\n") if end > 0 else []
         documents = [self._decode(n, line) for n, line in enumerate(lines, 1)]
         self.offset += end + 1
         self.line_number += len(lines)

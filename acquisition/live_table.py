@@ -8,7 +8,7 @@ from event_model import DocumentRouter
 
 __all__ = ["LiveTable"]
 
-_WIDTH: Final = 16
+_WIDTH: Final = 18
 
 
 class LiveTable(DocumentRouter):
@@ -28,7 +28,7 @@ class LiveTable(DocumentRouter):
         self._write = write
         self._every_s = every_s
         self._clock = clock
-        self._columns: dict[str, list[str]] = {}
+        self._columns: dict[str, dict[str, str]] = {}
         self._last_s: dict[str, float] = {}
         self._rows: dict[str, int] = {}
 
@@ -42,9 +42,17 @@ class LiveTable(DocumentRouter):
 
     def descriptor(self, doc: Any) -> None:
         """Remember the columns; the header waits for the first row."""
-        names = [k for k, v in doc["data_keys"].items() if v["dtype"] != "array"]
-        self._columns[doc["uid"]] = names
+        heads = {
+            key: key.removeprefix(f"{device}_")
+            for device, keys in doc["object_keys"].items()
+            for key in keys
+            if doc["data_keys"][key]["dtype"] != "array"
+        }
+        self._columns[doc["uid"]] = heads
         self._rows[doc["uid"]] = 0
+
+    def event(self, doc: Any) -> None:
+        """Leave single events out: baseline and the like are no live data."""
 
     def event_page(self, doc: Any) -> None:
         """Show the last row of a page."""
@@ -56,7 +64,8 @@ class LiveTable(DocumentRouter):
             return
         columns = self._columns[uid]
         if self._rows[uid] % 20 == 0:
-            self._write("".join(_shorten(c).rjust(_WIDTH) for c in ("row", *columns)))
+            heads = ("row", *columns.values())
+            self._write("".join(head[-_WIDTH + 1 :].rjust(_WIDTH) for head in heads))
         self._rows[uid] += 1
         self._last_s[uid] = now
         cells = [doc["seq_num"][-1], *(doc["data"][c][-1] for c in columns)]
@@ -67,11 +76,6 @@ class LiveTable(DocumentRouter):
         counts = ", ".join(f"{n} {s}" for s, n in doc.get("num_events", {}).items())
         reason = f": {doc['reason']}" if doc.get("reason") else ""
         self._write(f"{doc['exit_status']}{reason} ({counts})")
-
-
-def _shorten(column: str) -> str:
-    """Drop the device's name: the unit at the end matters more."""
-    return column if len(column) < _WIDTH else column[-_WIDTH + 1 :]
 
 
 def _cell(value: Any) -> str:

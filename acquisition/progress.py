@@ -1,5 +1,6 @@
 """A progress bar while the RunEngine waits for something that reports progress."""
 
+from functools import partial
 from typing import Any
 
 from rich.console import Console
@@ -19,24 +20,34 @@ class ProgressHook:
     """What ``RE.waiting_hook`` is set to.
 
     A bar belongs to a status, not to a wait: a plan that waits for the same status
-    in short pieces, as collecting does, keeps one bar.
+    in short pieces, as collecting does, keeps one bar. A status that never reports
+    progress gets none.
     """
 
     def __init__(self, console: Console | None = None) -> None:
         self._console = console or Console(stderr=True)
         self._progress: Progress | None = None
+        self._watched: dict[int, Any] = {}
         self._tasks: dict[int, TaskID] = {}
-        self._statuses: dict[int, Any] = {}
 
     def __call__(self, statuses: set[Any] | None) -> None:
         """Take the statuses that are waited for; None after the wait."""
         for status in statuses or ():
-            if hasattr(status, "watch") and id(status) not in self._tasks:
-                self._add(status)
-        if statuses is None and all(s.done for s in self._statuses.values()):
+            if hasattr(status, "watch") and id(status) not in self._watched:
+                self._watched[id(status)] = status
+                status.watch(partial(self._update, status))
+        if statuses is None and all(s.done for s in self._watched.values()):
             self._close()
 
-    def _add(self, status: Any) -> None:
+    def _update(
+        self,
+        status: Any,
+        *,
+        name: str = "",
+        current: float = 0,
+        target: float = 1,
+        **_: Any,
+    ) -> None:
         if self._progress is None:
             self._progress = Progress(
                 TextColumn("{task.description}"),
@@ -44,31 +55,19 @@ class ProgressHook:
                 TaskProgressColumn(),
                 TimeElapsedColumn(),
                 console=self._console,
-                transient=False,
             )
             self._progress.start()
-        task = self._progress.add_task(getattr(status, "name", "") or "running")
-        self._tasks[id(status)] = task
-        self._statuses[id(status)] = status
-
-        def update(
-            *, name: str = "", current: float = 0, target: float = 1, **_: Any
-        ) -> None:
-            if self._progress is not None:
-                self._progress.update(
-                    task, description=name, completed=current, total=target
-                )
-
-        status.watch(update)
+        if id(status) not in self._tasks:
+            self._tasks[id(status)] = self._progress.add_task(name)
+        self._progress.update(self._tasks[id(status)], completed=current, total=target)
 
     def _close(self) -> None:
         if self._progress is not None:
-            for status in self._statuses.values():
-                if status.success:
-                    task = self._tasks[id(status)]
+            for number, task in self._tasks.items():
+                if self._watched[number].success:
                     total = self._progress.tasks[task].total
                     self._progress.update(task, completed=total)
             self._progress.stop()
         self._progress = None
+        self._watched.clear()
         self._tasks.clear()
-        self._statuses.clear()

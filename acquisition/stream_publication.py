@@ -48,6 +48,7 @@ class StreamPublication:
         self._node: Any = None
         self._table: AppendableTable | None = None
         self._updates_sent = 0
+        self._arrived = 0  # the highest seq_num that the table had when it was opened
 
     @property
     def waiting(self) -> int:
@@ -94,6 +95,7 @@ class StreamPublication:
         while self._buffer and go_on():
             # May find that the table has some of the rows already.
             table = self._open_table()
+            self._buffer.drop_up_to(self._arrived)
             if self._buffer:
                 table.append(self._buffer.page())
                 self._buffer.discard_page()
@@ -145,7 +147,7 @@ class StreamPublication:
             table.append(buffer.page())
             buffer.discard_page()
         self.rows = len(last)
-        self._buffer.drop_up_to(max(last, default=0))
+        self._arrived = max(last, default=0)
 
     def close(self) -> None:
         """Tell live readers that nothing more will come."""
@@ -156,7 +158,7 @@ class StreamPublication:
     def _open_table(self) -> AppendableTable:
         if self._table is None:
             self._table = self._node.get(TABLE_KEY) or self._create_table()
-            self._buffer.drop_up_to(self._table.seq_nums().max(initial=0))
+            self._arrived = int(self._table.seq_nums().max(initial=0))
         return self._table
 
     def _create_table(self) -> AppendableTable:

@@ -36,14 +36,14 @@ _PROBE_S: Final = 0.2
 _CONFIGURATION: Final = """\
 # Written at every start of the embedded server; changes are lost.
 catalog:
-  uri: "sqlite:///{tiled}/catalog.db"
+  uri: "{catalog}"
   writable_storage:
     - "file://localhost{tiled}/files"
     - "sqlite:///{tiled}/tables.db"
   readable_storage:
     - "{results}"
     - "{raw}"
-  init_if_not_exists: true
+  init_if_not_exists: false  # tiled_process does it
 authentication:
   single_user_api_key: "${{{variable}}}"
   allow_anonymous_access: false
@@ -57,6 +57,7 @@ file_extensions:
 uvicorn:
   host: "{host}"
   port: {port}
+  access_log: false  # a line a request, for ever
 """
 
 
@@ -156,10 +157,12 @@ class TiledServer:
     def _spawn(self, *, detached: bool = True) -> tuple[subprocess.Popen[bytes], str]:
         port = self._choose_port()
         url = f"http://{self.host}:{port}"
+        catalog = f"sqlite:///{self.layout.tiled.resolve()}/catalog.db"
         configuration = self.layout.tiled / "server.yml"
         (self.layout.tiled / "files").mkdir(exist_ok=True)
         configuration.write_text(
             _CONFIGURATION.format(
+                catalog=catalog,
                 tiled=self.layout.tiled.resolve(),
                 results=self.layout.results.resolve(),
                 raw=self._raw_files(),
@@ -169,7 +172,8 @@ class TiledServer:
             ),
             encoding="utf-8",
         )
-        command = [sys.executable, "-m", "tiled", "serve", "config", str(configuration)]
+        module = "cryoline.acquisition.tiled_process"
+        command = [sys.executable, "-m", module, catalog, str(configuration)]
         with (self.layout.logs / "tiled.log").open("ab") as log:
             process = subprocess.Popen(
                 command,

@@ -60,15 +60,19 @@ class AppendableTable(BaseClient):
 
     def seq_nums(self) -> np.ndarray[Any, np.dtype[np.int64]]:
         """Return the seq_num of every row that the server holds."""
+        column = self.read_table("seq_num").column("seq_num")
+        return np.asarray(column.to_numpy(), dtype=np.int64)
+
+    def read_table(self, *columns: str) -> pa.Table:
+        """Return some columns, or all of them, of every row."""
         answer = handle_error(
             self.context.http_client.get(
                 self._partition,
-                params={"partition": 0, "column": "seq_num"},
+                params={"partition": 0, "column": list(columns)},
                 headers={"Accept": _ARROW_MIMETYPE},
             )
         )
-        column = pa.ipc.open_file(answer.read()).read_all().column("seq_num")
-        return np.asarray(column.to_numpy(), dtype=np.int64)
+        return pa.ipc.open_file(answer.read()).read_all()
 
     @property
     def _partition(self) -> str:
@@ -158,11 +162,14 @@ class RowBuffer:
                     f"stream {self.stream}: {name} has {len(column)} values in a page "
                     f"of {rows} rows"
                 )
-            target.extend(column if keep is None else (column[i] for i in keep))
+            target.extend(column if keep is None else [column[i] for i in keep])
 
     def drop_up_to(self, seq_num: int) -> None:
         """Forget the rows that the table has already."""
-        keep = [i for i, n in enumerate(self._columns["seq_num"]) if n > seq_num]
+        numbers = self._columns["seq_num"]
+        if not numbers or min(numbers) > seq_num:
+            return
+        keep = [i for i, n in enumerate(numbers) if n > seq_num]
         self._columns = {
             name: [column[i] for i in keep] for name, column in self._columns.items()
         }

@@ -186,7 +186,7 @@ class Potentiostat(Device):
                 self._next_point = 0
                 return
             raise ProgramRefused(
-                f"{self.name}: the program was refused: {self._get(self.message)}"
+                f"{self.name} refused the program: {self._get(self.message)}"
             )
 
         self._then(self.program.set(value.to_json()), accepted, status)
@@ -199,8 +199,7 @@ class Potentiostat(Device):
         def started(_: Status) -> None:
             if self._get(self.state) not in (_RUNNING, _FINISHED):
                 raise ProgramRefused(
-                    f"{self.name}: the program was not started: "
-                    f"{self._get(self.message)}"
+                    f"{self.name} did not start the program: {self._get(self.message)}"
                 )
 
         self._then(self.start.set(1), started, status)
@@ -330,7 +329,7 @@ class ProgramStatus(DeviceStatus):
         if value == _FAILED:
             reason = device.message.get(timeout=device.answer_timeout_s)
             self.set_exception(
-                ProgramFailed(f"{device.name}: the instrument ended: {reason}")
+                ProgramFailed(f"{device.name} ended the program: {reason}")
             )
         else:
             self.set_finished()

@@ -12,6 +12,7 @@ from cryoline.sim.cell_parameters import nanowire, wafer
 from cryoline.sim.cell_source import CellSource
 from cryoline.sim.clock import ClockMode, SimClock
 from cryoline.sim.errors import RefusedError
+from cryoline.sim.limits import ADVANCE_MAX_S, SEED_MAX
 from cryoline.sim.operator import SimulatedOperator
 from cryoline.sim.point_buffer import PAGE_ROWS, POINTS_MAX
 from cryoline.sim.potentiostat import Potentiostat
@@ -19,12 +20,10 @@ from cryoline.sim.recorded import RecordedSource
 from cryoline.sim.source import Source
 from cryoline.sim.vessels import Glovebox
 
-__all__ = ["ADVANCE_MAX_S", "CellKind", "World"]
+__all__ = ["CellKind", "World"]
 
 _CATCH_UP_S: Final = 50_000.0
 """Most instrument time computed at once (about 50 ms); beyond it the clock waits."""
-ADVANCE_MAX_S: Final = 1e7
-SEED_MAX: Final = 2**31 - 1
 
 
 class CellKind(IntEnum):

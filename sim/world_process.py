@@ -66,11 +66,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 async def serve(listener: socket.socket, options: argparse.Namespace) -> None:
     """Build the world and answer requests until SIGTERM, or the lifeline's end."""
-    from cryoline.sim.clock import ClockMode, SimClock
-    from cryoline.sim.commands import perform
     from cryoline.sim.recorded import read_recorded
-    from cryoline.sim.warmup import warm_up
-    from cryoline.sim.world import CellKind, World
 
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -79,7 +75,13 @@ async def serve(listener: socket.socket, options: argparse.Namespace) -> None:
     if options.lifeline_fd is not None:
         loop.add_reader(options.lifeline_fd, ended.set)
 
+    # A file that can't be played is reported before the slow imports.
     recorded = read_recorded(options.recorded) if options.recorded else None
+    from cryoline.sim.clock import ClockMode, SimClock
+    from cryoline.sim.commands import perform
+    from cryoline.sim.warmup import warm_up
+    from cryoline.sim.world import CellKind, World
+
     warm_up()
     world = World(
         seed=options.seed,

@@ -16,13 +16,18 @@ def test_the_newest_row_is_shown_at_most_once_a_second_and_the_end_always() -> N
     table("start", {"uid": "12345678-x", "scan_id": 7, "plan_name": "cv"})
     table(
         "descriptor",
-        {"uid": "d", "data_keys": {"potentiostat_potential_v": {"dtype": "number"}}},
+        {
+            "uid": "d",
+            "data_keys": {"potentiostat_potential_v": {"dtype": "number"}},
+            "object_keys": {"potentiostat": ["potentiostat_potential_v"]},
+        },
     )
     for k in range(20):  # four pages a second
         now[0] = 0.25 * k
         table("event_page", page([2 * k + 1, 2 * k + 2]))
     table("stop", {"exit_status": "success", "num_events": {"points": 40}})
 
+    assert lines[1].split() == ["row", "potential_v"]
     rows = [line.split()[0] for line in lines[2:-1]]
     assert rows == ["2", "10", "18", "26", "34"]
     assert lines[0].startswith("scan 7  cv")

@@ -1,0 +1,50 @@
+"""Run one instrument's server: `python -m cryoline.sim.iocs potentiostat ...`."""
+
+import argparse
+import logging
+import os
+import sys
+from pathlib import Path
+
+from cryoline.sim.prefixes import GROUPS, PREFIXES
+
+
+def main() -> int:
+    """Run the server until it is told to end."""
+    parser = argparse.ArgumentParser(prog="cryoline.sim.iocs")
+    parser.add_argument("instrument", choices=tuple(GROUPS))
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--socket", type=Path, required=True)
+    parser.add_argument("--ready-fd", type=int, required=True)
+    options = parser.parse_args()
+    logging.basicConfig(
+        level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(message)s"
+    )
+    # EPICS reads these when its library is loaded: before the imports below.
+    os.environ.update(
+        EPICS_CAS_SERVER_PORT=str(options.port),
+        EPICS_CAS_INTF_ADDR_LIST="127.0.0.1",
+        EPICS_CAS_BEACON_ADDR_LIST="127.0.0.1",
+        EPICS_CAS_AUTO_BEACON_ADDR_LIST="NO",
+        EPICS_CA_ADDR_LIST="127.0.0.1",
+        EPICS_CA_AUTO_ADDR_LIST="NO",
+    )
+    from softioc.softioc import safeEpicsExit
+
+    from cryoline.sim.iocs import clock, glovebox, operator, potentiostat
+    from cryoline.sim.iocs.server import InstrumentServer
+
+    declare = {
+        "potentiostat": potentiostat.declare,
+        "glovebox": glovebox.declare,
+        "operator": operator.declare,
+        "clock": clock.declare,
+    }[options.instrument]
+    prefixes = {group: PREFIXES[group] for group in GROUPS[options.instrument]}
+    server = InstrumentServer(options.instrument, prefixes, declare)
+    safeEpicsExit(server.run(options.socket, options.port, options.ready_fd))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

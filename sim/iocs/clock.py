@@ -1,0 +1,66 @@
+"""Process variables of the clock, of the simulation itself, and of the truth."""
+
+from cryoline.sim.clock import FACTOR_MAX, FACTOR_MIN
+from cryoline.sim.iocs.server import InstrumentServer
+from cryoline.sim.limits import ADVANCE_MAX_S, SEED_MAX
+
+__all__ = ["declare"]
+
+
+def declare(server: InstrumentServer) -> None:
+    """Add the records."""
+    _declare_clock(server)
+    _declare_lab(server)
+    truth = server.panels["truth"]
+    truth.number("Charge_RBV", "True charge passed", "mAh", -1e3, 1e3, precision=9)
+    truth.number("Lithiation_RBV", "... negative, this cycle", "mAh", 0, 1e3)
+    truth.number("Delithiation_RBV", "... positive, this cycle", "mAh", 0, 1e3)
+    truth.number("Capacity_RBV", "Theoretical capacity", "mAh", 0, 1e3)
+
+
+def _declare_clock(server: InstrumentServer) -> None:
+    async def wake_at(time_s: float) -> None:
+        await server.request("clock", "clock.wake_at", time_s=time_s)
+
+    panel = server.panels["clock"]
+    panel.text("Epoch_RBV", "UTC of instrument time 0")
+    panel.set_number("WakeAt", "Time of an event for Step", "s", 0, 1e12, wake_at)
+    panel.choice("Mode_RBV", "How time passes", "free", "stepped")
+    panel.number("Factor_RBV", "Instrument s per wall s", "1", FACTOR_MIN, FACTOR_MAX)
+
+
+def _declare_lab(server: InstrumentServer) -> None:
+    async def factor(value: float) -> None:
+        await server.request("lab", "lab.factor", factor=value)
+
+    async def mode(value: int) -> None:
+        await server.request("lab", "lab.mode", mode=value)
+
+    async def advance(duration_s: float) -> None:
+        await server.request("lab", "lab.advance", duration_s=duration_s)
+
+    async def step(value: int) -> None:
+        if value:
+            await server.request("lab", "lab.step")
+
+    async def reset(seed: int) -> None:
+        await server.request("lab", "lab.reset", seed=seed)
+
+    async def mount(cell: int) -> None:
+        await server.request("lab", "lab.mount", cell=cell)
+
+    panel = server.panels["lab"]
+    panel.set_number(
+        "Factor", "Instrument s per wall s", "1", FACTOR_MIN, FACTOR_MAX, factor
+    )
+    panel.set_choice("Mode", "How time passes", ("free", "stepped"), mode)
+    panel.set_number(
+        "Advance", "Let time pass (stepped)", "s", 0, ADVANCE_MAX_S, advance
+    )
+    panel.set_flag("Step", "Run to the next event (stepped)", "idle", "step", step)
+    panel.set_number(
+        "Reset", "New seed; all as after the start", "1", 0, SEED_MAX, reset, whole=True
+    )
+    panel.set_choice(
+        "Cell", "Mount a fresh cell", ("wafer", "nanowire", "recorded"), mount
+    )

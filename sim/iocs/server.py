@@ -1,0 +1,150 @@
+"""One IOC process: declares records, follows the world, ends with it."""
+
+import asyncio
+import logging
+import signal
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+from softioc import builder, softioc
+
+from cryoline.sim.errors import RefusedError, WorldGoneError
+from cryoline.sim.iocs.dispatcher import Dispatcher
+from cryoline.sim.iocs.loopback import confine_to_loopback
+from cryoline.sim.iocs.panel import Panel
+from cryoline.sim.readiness import announce
+from cryoline.sim.rpc import AsyncWorldClient
+
+__all__ = ["InstrumentServer", "Request"]
+
+_POLL_S: Final = 0.05
+_BEAT_S: Final = 0.5
+_FAREWELL_S: Final = 1.0
+"""Wall time for clients to receive the INVALID alarms before the server goes."""
+_LOG = logging.getLogger("cryoline.sim.ioc")
+
+Request = Callable[..., Any]
+
+
+class InstrumentServer:
+    """The server of one instrument.
+
+    declare: adds the instrument's records to the panels, keyed by group; the first
+    group is the instrument itself and gets the heartbeat
+    """
+
+    def __init__(
+        self,
+        instrument: str,
+        prefixes: dict[str, str],
+        declare: Callable[["InstrumentServer"], None],
+    ) -> None:
+        self.instrument = instrument
+        self._loop = asyncio.new_event_loop()
+        self.dispatcher = Dispatcher(self._loop)
+        self.panels = {
+            group: Panel(prefix, self.dispatcher) for group, prefix in prefixes.items()
+        }
+        self._world: AsyncWorldClient | None = None
+        self._generation: int | None = None
+        self._identity: dict[str, str] = {}
+        self._beats = 0
+        self._exit_code = 0
+        self._ended = threading.Event()
+        main = self.panels[instrument]
+        main.count("Heartbeat_RBV", "Counts up twice a second of wall time", "beats")
+        main.number("InstrumentTime_RBV", "Time of the instrument", "s", 0, 1e12)
+        main.text("BootId_RBV", "Changes when the world restarts")
+        declare(self)
+
+    @property
+    def boot_serial(self) -> float:
+        """The world's boot id as a number."""
+        return float(self._identity["BootId_RBV"])
+
+    def run(self, socket: Path, port: int, ready_fd: int) -> int:
+        """Serve until told to end; returns the exit code."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: self._ended.set())
+        thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        thread.start()
+        builder.LoadDatabase()
+        softioc.iocInit(self.dispatcher, enable_pva=False)
+        confine_to_loopback(port)
+        asyncio.run_coroutine_threadsafe(self._follow(socket, ready_fd), self._loop)
+        self._ended.wait()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        thread.join(timeout=5.0)
+        return self._exit_code
+
+    async def request(self, group: str, command: str, **arguments: Any) -> Any:
+        """Ask the world for something a client put, and show what came of it.
+
+        Returns the result, or None if it was refused (the text is then shown).
+        """
+        panel = self.panels[group]
+        result = None
+        try:
+            result = await self._call(command, **arguments)
+        except RefusedError as error:
+            panel.refuse(str(error))
+        else:
+            panel.accept()
+        await self._refresh(at_once=True)
+        return result
+
+    async def _follow(self, socket: Path, ready_fd: int) -> None:
+        try:
+            self._world = await AsyncWorldClient.connect(socket)
+            self._identity = await self._call("identity")
+            await self._refresh(at_once=True)
+            announce(ready_fd)
+            beating = asyncio.create_task(self._beat())
+            while True:
+                await self._refresh(at_once=False)
+                if beating.done():
+                    beating.result()
+                await asyncio.sleep(_POLL_S)
+        except WorldGoneError as error:
+            _LOG.error("%s ends: %s", self.instrument, error)
+            for panel in self.panels.values():
+                panel.invalidate()
+            await asyncio.sleep(_FAREWELL_S)
+            self._exit_code = 1
+        except Exception:
+            # Nobody awaits this task: without this its error would vanish.
+            _LOG.exception("%s ends by a defect", self.instrument)
+            self._exit_code = 2
+        self._ended.set()
+
+    async def _call(self, command: str, **arguments: Any) -> Any:
+        if self._world is None:
+            raise WorldGoneError("the world is not connected yet")
+        return await self._world.call(command, **arguments)
+
+    async def _refresh(self, *, at_once: bool) -> None:
+        answer = await self._call("poll", instrument=self.instrument)
+        if answer["generation"] != self._generation:
+            self._generation = answer["generation"]
+            for panel in self.panels.values():
+                panel.accept()
+        groups: dict[str, dict[str, Any]] = answer["values"]
+        groups[self.instrument].update(
+            InstrumentTime_RBV=answer["time_s"],
+            BootId_RBV=self._identity["BootId_RBV"],
+        )
+        if self.instrument == "clock":
+            groups["clock"]["Epoch_RBV"] = self._identity["Epoch_RBV"]
+        for group, values in groups.items():
+            self.panels[group].show(values, at_once=at_once)
+
+    async def _beat(self) -> None:
+        # By the loop's clock, so that a late beat does not delay the next ones.
+        next_s = self._loop.time()
+        while True:
+            self._beats += 1
+            self.panels[self.instrument].show_value("Heartbeat_RBV", self._beats)
+            next_s += _BEAT_S
+            await asyncio.sleep(max(0.0, next_s - self._loop.time()))

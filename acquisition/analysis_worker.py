@@ -8,7 +8,6 @@ may be killed at any time: the next one computes again and appends what is missi
 
 import argparse
 import fcntl
-import json
 import logging
 import os
 import signal
@@ -26,6 +25,7 @@ from cryoline.acquisition.errors import CryolineError, ServiceError
 from cryoline.acquisition.journal_format import decode_line
 from cryoline.acquisition.journal_reader import JournalTail
 from cryoline.acquisition.layout import DataLayout
+from cryoline.acquisition.process_identity import ProcessIdentity, write_state
 from cryoline.acquisition.run_key import derived_key
 from cryoline.analysis.live import ANALYSIS_VERSION, CyclingRouter
 
@@ -54,8 +54,9 @@ class AnalysisWorker:
         self._runs: dict[str, _Run] = {}
         self._seen: set[str] = set()
         self._states: dict[str, RunState] = {}
+        self._failed: dict[str, str] = {}
         self._last_error: str | None = None
-        self._state_path = layout.services / f"{NAME}.json"
+        self._identity = ProcessIdentity.of(os.getpid())
         self._write_state("starting")
 
     def run(self, stop: threading.Event, watch: DirectoryWatch) -> None:
@@ -105,7 +106,8 @@ class AnalysisWorker:
             _log.exception(
                 "run %s: analysis failed; restart the worker to try again", key
             )
-            self._last_error = f"{key}: {type(error).__name__}: {error}"
+            self._failed[key] = f"{type(error).__name__}: {error}"
+            self._last_error = f"{key}: {self._failed[key]}"
             self._end(key, "failed")
             return True
         if run.ended:
@@ -119,14 +121,13 @@ class AnalysisWorker:
 
     def _write_state(self, state: str) -> None:
         content = {
+            **self._identity.as_dict(),
             "state": state,
-            "pid": os.getpid(),
             "runs": self._states,
+            "failed": self._failed,
             "last_error": self._last_error,
         }
-        unborn = self._state_path.with_suffix(".json.tmp")
-        unborn.write_text(json.dumps(content), encoding="utf-8")
-        unborn.replace(self._state_path)
+        write_state(self._layout.services / f"{NAME}.json", content)
 
 
 class _Run:

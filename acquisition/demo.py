@@ -68,7 +68,7 @@ def run_demo(settings: DemoSettings, console: Console) -> bool:
         with console.status("waiting until Tiled holds everything"):
             tables = _published(server, key)
         lines = _judge(config, key, tables, truth, settings)
-        _draw(tables["raw"]["points"], tables, settings.out)
+        _draw(tables, key.split("_")[1], settings.out)
         _report(lines, settings.out, console)
         console.print(f"figure    {settings.out / 'voltammogram.png'}")
         console.print(f"run       {key}, in {time.monotonic() - began:.0f} s")
@@ -319,10 +319,12 @@ def _rows(columns: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
     ]
 
 
-def _draw(points: Mapping[str, Sequence[Any]], tables: _Tables, out: Path) -> None:
+def _draw(tables: _Tables, specimen: str, out: Path) -> None:
     from cryoline.analysis.figures import voltammogram_figure
 
-    figure = voltammogram_figure(points, tables["derived"].get("peaks"))
+    figure = voltammogram_figure(
+        tables["raw"]["points"], tables["derived"].get("peaks"), specimen=specimen
+    )
     figure.savefig(out / "voltammogram.png", dpi=150)
 
 

@@ -1,5 +1,6 @@
 """TCP ports of this machine: which is free, and who has the one that is not."""
 
+import contextlib
 import os
 import socket
 from pathlib import Path
@@ -37,13 +38,17 @@ def owner_of(port: int) -> str:
         if fields[3] == _LISTENING and int(fields[1].rpartition(":")[2], 16) == port:
             inodes.add(f"socket:[{fields[9]}]")
     for process in Path("/proc").glob("[0-9]*"):
-        try:
-            links = [os.readlink(fd) for fd in (process / "fd").iterdir()]
+        if inodes & _open_files(process):
             command = (process / "cmdline").read_bytes().replace(b"\0", b" ")
-        except OSError:
-            continue  # another user's, or it has just ended
-        if inodes.intersection(links):
-            return (
-                f"process {process.name} ({command.decode(errors='replace').strip()})"
-            )
+            return f"process {process.name} ({command.decode().strip()})"
     return "another user's process"
+
+
+def _open_files(process: Path) -> set[str]:
+    """Return what a process has open; nothing if it is another user's."""
+    links = set()
+    with contextlib.suppress(PermissionError, FileNotFoundError):
+        for descriptor in (process / "fd").iterdir():
+            with contextlib.suppress(FileNotFoundError):  # closed since
+                links.add(os.readlink(descriptor))
+    return links

@@ -7,7 +7,10 @@ from typing import Any, Final
 import numpy as np
 from tiled.structures.core import Spec
 
-from cryoline.acquisition.tiled_access import fit_json
+from cryoline.acquisition.tiled_descriptor import (
+    configuration_update,
+    stream_metadata,
+)
 from cryoline.acquisition.tiled_tables import (
     PAGE_ROWS,
     TABLE_KEY,
@@ -21,7 +24,6 @@ from cryoline.acquisition.tiled_tables import (
 __all__ = ["StreamPublication"]
 
 _SPECS: Final = (Spec("BlueskyEventStream", version="3.0"), Spec("composite"))
-_NOT_IN_METADATA: Final = ("name", "object_keys", "run_start")
 
 _log = logging.getLogger(__name__)
 
@@ -38,6 +40,7 @@ class StreamPublication:
         self.rows = 0
         """Different seq_nums in the journal so far."""
         self._descriptors = [dict(descriptor)]
+        self._metadata = stream_metadata(descriptor)
         self._schema = table_schema(descriptor["data_keys"], self.name)
         self._buffer = RowBuffer(self._schema, self.name)
         self._highest = 0
@@ -79,14 +82,12 @@ class StreamPublication:
         if self._node is None:
             self._node = run.get(self.name)
         if self._node is None:
-            first = self._descriptors[0]
-            metadata = {k: v for k, v in first.items() if k not in _NOT_IN_METADATA}
             self._node = run.create_container(
-                key=self.name, metadata=fit_json(metadata), specs=list(_SPECS)
+                key=self.name, metadata=self._metadata, specs=list(_SPECS)
             )
         later = self._descriptors[1:]
         if len(later) > self._updates_sent:
-            updates = fit_json([_configuration(descriptor) for descriptor in later])
+            updates = [configuration_update(descriptor) for descriptor in later]
             self._node.update_metadata({"_config_updates": updates}, drop_revision=True)
             self._updates_sent = len(later)
 
@@ -162,9 +163,7 @@ class StreamPublication:
         return self._table
 
     def _create_table(self) -> AppendableTable:
-        return create_table(
-            self._node, self._schema, fit_json(self._descriptors[0]["data_keys"])
-        )
+        return create_table(self._node, self._schema, self._metadata["data_keys"])
 
     def _pages(self, documents: Iterable[tuple[str, Any]]) -> Iterable[dict[str, Any]]:
         uids = {descriptor["uid"] for descriptor in self._descriptors}
@@ -173,11 +172,3 @@ class StreamPublication:
                 yield event_as_page(doc)
             elif name == "event_page" and doc["descriptor"] in uids:
                 yield doc
-
-
-def _configuration(descriptor: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what TiledWriter keeps of a later descriptor."""
-    update = {"uid": descriptor["uid"], "time": descriptor["time"]}
-    if configuration := descriptor.get("configuration"):
-        update["configuration"] = configuration
-    return update

@@ -1,6 +1,8 @@
 """The embedded Tiled server: a process of its own, on loopback, with a key."""
 
+import contextlib
 import os
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -172,6 +174,8 @@ class TiledServer:
             ),
             encoding="utf-8",
         )
+        for database in ("catalog.db", "tables.db"):
+            _let_readers_in(self.layout.tiled / database)
         module = "cryoline.acquisition.tiled_process"
         command = [sys.executable, "-m", module, catalog, str(configuration)]
         with (self.layout.logs / "tiled.log").open("ab") as log:
@@ -242,6 +246,15 @@ def is_healthy(url: str, *, timeout_s: float) -> bool:
             return bool(answer.status == 200)
     except (urllib.error.URLError, OSError):
         return False
+
+
+def _let_readers_in(database: Path) -> None:
+    """Put a SQLite file into WAL mode, which it keeps.
+
+    Else every read during an append is answered by 500, "database is locked".
+    """
+    with contextlib.closing(sqlite3.connect(database)) as connection:
+        connection.execute("PRAGMA journal_mode=WAL")
 
 
 def _last_lines(log: Path, count: int = 15) -> str:

@@ -1,5 +1,6 @@
 """Event pages as rows of appendable Tiled tables, in the layout of TiledWriter."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -72,7 +73,9 @@ class AppendableTable(BaseClient):
                 headers={"Accept": _ARROW_MIMETYPE},
             )
         )
-        return pa.ipc.open_file(answer.read()).read_all()
+        table = pa.ipc.open_file(answer.read()).read_all()
+        # Tiled adds the row numbers of a data frame that it made in between.
+        return table.select([n for n in table.column_names if not n.startswith("_")])
 
     @property
     def _partition(self) -> str:
@@ -89,6 +92,11 @@ def table_schema(data_keys: Mapping[str, Mapping[str, Any]], stream: str) -> pa.
         name: key["dtype"] for name, key in data_keys.items() if "external" not in key
     }
     for name, dtype in columns.items():
+        if name in ("seq_num", "time"):
+            raise PublishError(
+                f"stream {stream}: a data key is called {name!r}, as a column of "
+                "every table is; rename the signal"
+            )
         if dtype not in _TYPES:
             raise PublishError(
                 f"stream {stream}: {name} is of dtype {dtype!r}, which has no column "
@@ -110,13 +118,20 @@ def create_table(
 ) -> AppendableTable:
     """Create a stream's empty table, ordered by seq_num whatever the storage does.
 
-    (``create_appendable_table`` has no argument for the order.)
+    In the database it gets a table of its own. Tiled's default, one for all streams
+    of the same columns, has an index for the first such table only: a read of one
+    run would go through the rows of all. (``create_appendable_table`` has no
+    argument for the order.)
     """
+    name = hashlib.sha256(f"{stream.uri} {schema}".encode()).hexdigest()[:32]
     source = DataSource(
         structure_family=StructureFamily.table,
         structure=TableStructure.from_schema(schema, 1),
         mimetype="application/x-tiled-sql-table",
-        parameters={"order_by_args": [{"column": "seq_num", "direction": "asc"}]},
+        parameters={
+            "order_by_args": [{"column": "seq_num", "direction": "asc"}],
+            "table_name": f"stream_{name}",
+        },
     )
     table: AppendableTable = stream.new(
         StructureFamily.table,

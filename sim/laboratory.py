@@ -21,6 +21,7 @@ from cryoline.sim.errors import (
     NoSpaceError,
     NotUpError,
 )
+from cryoline.sim.limits import SEED_MAX
 from cryoline.sim.ports import free_ports, wanted_ports
 from cryoline.sim.prefixes import GROUPS, PREFIXES
 from cryoline.sim.processes import Child, end_processes, is_alive
@@ -146,6 +147,10 @@ def start_lab(
     even if that is killed
     Raises a LabError and leaves nothing running if it can't be started.
     """
+    if not 0 <= seed <= SEED_MAX:
+        raise LabError(
+            f"laboratory: seed {seed} is outside 0..{SEED_MAX}; choose another"
+        )
     directory = directory.absolute()
     logs = directory / "log"
     try:

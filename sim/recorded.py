@@ -40,7 +40,13 @@ def read_recorded(path: Path) -> "RecordedSource":
             f"recorded measurement {path}: no reader for .{suffix} files; "
             f"known: {', '.join(sorted(readers)) or 'none'}"
         )
-    read = readers[suffix].load()
+    try:
+        read = readers[suffix].load()
+    except ImportError as error:
+        raise RecordedFileError(
+            f"recorded measurement {path}: the reader {readers[suffix].value} can't be "
+            f"loaded: {error}; install what it needs"
+        ) from error
     try:
         table = read(path)
     except Exception as error:

@@ -108,6 +108,8 @@ class AsyncWorldClient:
                 self._writer.write(_encode_request(command, arguments))
                 await self._writer.drain()
                 line = await asyncio.wait_for(self._reader.readline(), _TIMEOUT_S)
+            except ConnectionError as error:
+                raise WorldGoneError("the world process closed its socket") from error
             except (OSError, TimeoutError, ValueError) as error:
                 raise WorldGoneError(f"the world does not answer: {error}") from error
         return decode_answer(line)

@@ -46,8 +46,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     finally:
         listener.close()
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(OSError):  # its starter may have been here first
             options.socket.unlink()
+            options.socket.parent.rmdir()
     return 0
 
 

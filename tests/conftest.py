@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import pytest
@@ -41,7 +42,7 @@ os.environ["EPICS_CA_ADDR_LIST"] = " ".join(
 os.environ["EPICS_CA_AUTO_ADDR_LIST"] = "NO"
 
 
-@dataclass(frozen=True)
+@dataclass
 class Instrument:
     """A laboratory with its configuration, driven as a person would."""
 
@@ -85,8 +86,9 @@ class Instrument:
         epics.caput("SIM:LAB:Reset", seed, wait=True, timeout=20)
         epics.caput("SIM:LAB:Factor", FACTOR, wait=True, timeout=10)
 
+    @cached_property
     def tiled(self) -> Any:
-        """Return tiled's own client, as anybody would connect it."""
+        """Tiled's own client, as anybody would connect it; closed at the end."""
         from tiled.client import from_uri
 
         server = TiledServer.from_config(self.config)
@@ -116,4 +118,6 @@ def served(instrument: Instrument) -> Iterator[Instrument]:
     services = Services(instrument.config)
     services.up()
     yield instrument
+    if "tiled" in vars(instrument):
+        instrument.tiled.context.close()
     services.down()

@@ -30,20 +30,20 @@ def state(layout):
 
 
 def test_a_growing_run_is_published_while_it_grows_and_verified_at_stop(
-    journal, layout, run_maker, start_publisher, wait_published, wait_for, tiled_root
+    journal,
+    layout,
+    run_maker,
+    start_publisher,
+    wait_published,
+    wait_for,
+    tiled_root,
+    table_rows,
 ):
     publisher = start_publisher()
     run = run_maker(journal)
     run.page(150)
     run.event(2.5)
-
-    def live():
-        node = tiled_root["raw"].get(run.key)
-        stream = node.get("points") if node else None
-        table = stream.get("internal") if stream else None
-        return table is not None and len(table.seq_nums()) == 151
-
-    wait_for(live, "the rows of an open run in Tiled")
+    wait_for(lambda: len(table_rows(run.key)) == 151, "the rows of an open run")
     assert "stop" not in tiled_root["raw", run.key].metadata
     run.page(20_000)
     run.stop()
@@ -148,13 +148,8 @@ def test_a_doubled_page_is_found_at_stop_and_the_table_rebuilt(
     run.page(300)
     start_publisher()
 
-    def table():
-        node = tiled_root["raw"].get(run.key)
-        stream = node.get("points") if node else None
-        found = stream.get("internal") if stream else None
-        return found if found is not None and len(found.seq_nums()) == 300 else None
-
-    doubled = wait_for(table, "300 rows")
+    wait_for(lambda: len(table_rows(run.key)) == 300, "300 rows")
+    doubled = tiled_root["raw", run.key, "points", "internal"]
     page = doubled.read_table()
     doubled.append(page.slice(100, 50))
     run.page(700)

@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -172,19 +173,25 @@ def _cycle(
             record_dv_mv=_RECORD_DV_MV,
             operator=operator,
         )
-    result = session.RE(plan)
-    return _key_of(config, result.run_start_uids[0]), _truth()
+    try:
+        result = session.RE(plan)
+        truth = {} if settings.recorded else _truth()
+        return _key_of(config, result.run_start_uids[0]), truth
+    finally:
+        session.close()  # before the laboratory ends, which would be a lost IOC
 
 
 def _truth() -> dict[str, float]:
     """Return what the simulated cell truly did; only scoring reads this."""
-    import epics
+    from ophyd import EpicsSignalRO
 
     names = {"lithiation_mah": "Lithiation_RBV", "delithiation_mah": "Delithiation_RBV"}
-    return {
-        name: float(epics.caget(f"SIM:TRUTH:{pv}", timeout=5.0))
-        for name, pv in names.items()
-    }
+    truth = {}
+    for name, pv in names.items():
+        signal = EpicsSignalRO(f"SIM:TRUTH:{pv}", name=name)
+        truth[name] = float(signal.get(timeout=5.0, connection_timeout=5.0))
+        signal.destroy()
+    return truth
 
 
 def _key_of(config: Config, uid: str) -> str:
@@ -253,7 +260,7 @@ def _judge(
 ) -> list[Line]:
     layout = config.layout
     lines = checks.row_lines(
-        (f"{container} {stream}", count, len(tables[container][stream]["seq_num"]))
+        (f"{container}/{stream}", count, len(tables[container][stream]["seq_num"]))
         for container, path in (
             ("raw", layout.raw_journal / f"{key}.jsonl"),
             ("derived", layout.derived_journal / f"{key}_cycling.jsonl"),
@@ -307,8 +314,9 @@ def _counted(path: Path) -> dict[int, float]:
     counted: dict[int, float] = {}
     before = 0.0
     for half_cycle, charge in zip(table.half_cycle, table.charge_mah, strict=True):
-        counted[int(half_cycle)] = counted.get(int(half_cycle), 0.0) + charge - before
-        before = charge
+        number = int(half_cycle)
+        counted[number] = counted.get(number, 0.0) + float(charge) - before
+        before = float(charge)
     return counted
 
 
@@ -329,16 +337,16 @@ def _draw(tables: _Tables, specimen: str, out: Path) -> None:
 
 
 def _report(lines: Sequence[Line], out: Path, console: Console) -> None:
-    table = Table("", "what", "found", "from", "to", "unit", "against")
+    # No cell wraps on 80 columns: a line a promise.
+    table = Table("", "what", "found", "threshold", "against", box=SIMPLE_HEAD)
     for line in lines:
-        mark = "[green]ok[/]" if line.holds else "[red]no[/]"
         table.add_row(
-            mark,
+            "[green]ok[/]" if line.holds else "[red]no[/]",
             line.name,
-            f"{line.value:.6g}",
-            f"{line.low:.6g}",
-            f"{line.high:.6g}",
-            line.unit,
+            f"{line.value:.5g} {line.unit}",
+            f"{line.low:.5g}"
+            if line.low == line.high
+            else f"{line.low:.4g}..{line.high:.4g}",
             line.source,
         )
     console.print(table)

@@ -51,7 +51,7 @@ class Line:
 def row_lines(rows: Iterable[tuple[str, int, int]]) -> list[Line]:
     """Return a line for each stream: rows in Tiled, exactly those of the journal."""
     return [
-        Line(f"rows in Tiled, {stream}", tiled, journal, journal, "", "journal")
+        Line(f"rows {stream}", tiled, journal, journal, "", "journal")
         for stream, journal, tiled in rows
     ]
 
@@ -95,7 +95,7 @@ def point_lines(
             math.floor(0.995 * expected),
             math.ceil(1.005 * expected),
             "",
-            f"{swept_v:.2f} V swept, {record_dv_mv:g} mV a point",
+            f"{swept_v:.2f} V / {record_dv_mv:g} mV",
         ),
         Line(
             f"duration of cycle {cycles}",
@@ -103,7 +103,7 @@ def point_lines(
             period_s - 1.0,
             period_s + 1.0,
             "s",
-            f"2 x {high_v - low_v:g} V / {rate_mv_per_s:g} mV/s",
+            "2 x window / rate",
         ),
     ]
 
@@ -124,24 +124,24 @@ def charge_lines(
             true_mah * (1 - TRUTH_TOLERANCE),
             true_mah * (1 + TRUTH_TOLERANCE),
             "mAh",
-            "truth of the simulated cell",
+            "cell's truth",
         )
         for name, true_mah in truth.items()
     ]
     expected = delithiation_mah / lithiation_mah
     lines.append(
         Line(
-            f"coulombic efficiency, cycle {number}",
+            f"CE, cycle {number}",
             cycles["coulombic_efficiency"][-1],
             expected - 0.005,
             min(expected + 0.005, 1.005),
             "",
-            "truth; never above 1.005",
+            "cell's truth",
         )
     )
     first, last = cycles["coulombic_efficiency"][0], cycles["coulombic_efficiency"][-1]
     lines.append(
-        Line("CE gained after the SEI formed", last - first, 0.0, 1.0, "", "physics")
+        Line("CE, cycle 2 less cycle 1", last - first, 0.0, 1.0, "", "physics")
     )
     return lines
 
@@ -149,21 +149,21 @@ def charge_lines(
 def peak_lines(peaks: Sequence[Mapping[str, Any]]) -> list[Line]:
     """Return the peaks of cycles 1 and 2 against the validation figures."""
     expected = (
-        (1, "cathodic", 0.900, "SEI forms"),
-        (2, "cathodic", 0.190, "lithiation"),
-        (1, "anodic", 0.339, "delithiation"),
-        (1, "anodic", 0.509, "delithiation"),
-        (2, "anodic", 0.339, "delithiation"),
-        (2, "anodic", 0.509, "delithiation"),
+        (1, "cathodic", 0.900, "SEI peak"),
+        (2, "cathodic", 0.190, "lithiation peak"),
+        (1, "anodic", 0.339, "delithiation peak 1"),
+        (1, "anodic", 0.509, "delithiation peak 2"),
+        (2, "anodic", 0.339, "delithiation peak 1"),
+        (2, "anodic", 0.509, "delithiation peak 2"),
     )
     lines = [
         Line(
-            f"{direction} peak, cycle {cycle} ({what})",
+            f"{what}, cycle {cycle}",
             _nearest(peaks, cycle, direction, potential_v),
             potential_v - PEAK_TOLERANCE_V,
             potential_v + PEAK_TOLERANCE_V,
             "V",
-            "validation figures of the cell model",
+            "model's validation",
         )
         for cycle, direction, potential_v, what in expected
     ]
@@ -175,9 +175,7 @@ def peak_lines(peaks: Sequence[Mapping[str, Any]]) -> list[Line]:
         and p["direction"] == "cathodic"
         and low <= p["potential_v"] <= high
     ]
-    lines.append(
-        Line("SEI peaks after cycle 1", len(late), 0, 0, "", "forms once (0.8-1.2 V)")
-    )
+    lines.append(Line("SEI peaks after cycle 1", len(late), 0, 0, "", "it forms once"))
     return lines
 
 
@@ -193,12 +191,12 @@ def recorded_lines(
         band = abs(charge) * COUNTER_TOLERANCE
         lines.append(
             Line(
-                f"charge of half cycle {number}",
+                f"half cycle {number}",
                 found.get(number, math.nan),
                 charge - band,
                 charge + band,
                 "mAh",
-                "the instrument's own counter",
+                "file's counter",
             )
         )
     return lines

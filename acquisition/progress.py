@@ -44,10 +44,12 @@ class ProgressHook:
         status: Any,
         *,
         name: str = "",
-        current: float = 0,
-        target: float = 1,
+        current: float | None = None,
+        target: float | None = None,
         **_: Any,
     ) -> None:
+        if current is None or target is None or status.done:
+            return
         if self._progress is None:
             self._progress = Progress(
                 TextColumn("{task.description}"),

@@ -55,6 +55,7 @@ def run_shell(config: Config) -> None:
     )
     shell.register_magics(BlueskyMagics)
     shell()
+    session.close()
 
 
 def run_code(config: Config, code: str, source: str = "<command>") -> None:
@@ -73,6 +74,8 @@ def run_code(config: Config, code: str, source: str = "<command>") -> None:
     except RunEngineInterrupted:
         session.RE.abort(reason="interrupted from the keyboard")
         raise KeyboardInterrupt from None
+    finally:
+        session.close()
 
 
 def read_script(path: Path) -> str:

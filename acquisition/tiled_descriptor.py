@@ -1,4 +1,4 @@
-"""A stream's metadata in Tiled from its descriptors, as bluesky-tiled-plugins has it."""
+"""A stream's metadata in Tiled, as bluesky-tiled-plugins makes it of descriptors."""
 
 import copy
 from collections.abc import Mapping

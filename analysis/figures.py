@@ -153,7 +153,7 @@ def _unit(
 
 def _colours(cycle: NDArray[np.float64]) -> dict[int, Any]:
     numbers = [int(n) for n in np.unique(cycle)]
-    shades = np.linspace(0.0, 0.82, len(numbers)) if len(numbers) > 1 else [0.35]
+    shades = np.linspace(0.0, 0.76, len(numbers)) if len(numbers) > 1 else [0.35]
     colour_map = colormaps["viridis"]
     return {n: colour_map(float(s)) for n, s in zip(numbers, shades, strict=True)}
 

@@ -28,7 +28,7 @@ MINIMUM_PROMINENCE: Final = 0.02
 SMOOTHING_V: Final = 0.024
 """[A] assumption: width of the smoothing; silicon's peaks are 60 mV and wider."""
 
-_NOISE_FACTOR: Final = 5.0
+_NOISE_FACTOR: Final = 7.0
 """[A] assumption: a peak stands out by this many standard deviations of the noise."""
 
 _GRID_V: Final = 0.002
@@ -82,7 +82,7 @@ def voltammogram_peaks(
     2. Rows are averaged on a grid of 2 mV (or of the rows' own spacing).
     3. A Savitzky-Golay filter of second order smooths over smoothing_v.
     4. A peak stands out by minimum_prominence of the sweep's current range, and by
-       five times the noise.
+       seven times the noise.
     5. Its potential is the vertex of a parabola through its upper 15 %.
 
     potential_v, current_a: (row,), one sweep; rows that are not finite are left out
@@ -112,7 +112,7 @@ def voltammogram_peaks(
     if grid.size < max(_SMALLEST_GRID, window):
         return ()
     smooth = savgol_filter(height, window, 2)
-    noise = 1.4826 * float(np.median(np.abs(height - smooth)))
+    noise = _noise(height - smooth)
     least = max(minimum_prominence * float(np.ptp(smooth)), _NOISE_FACTOR * noise)
     places, found = find_peaks(smooth, prominence=least) if least > 0 else ([], {})
     peaks = []
@@ -143,6 +143,16 @@ def _on_grid(
     heights: NDArray[np.float64] = np.interp(steps, filled, mean)
     places: NDArray[np.float64] = low + step * steps.astype(np.float64)
     return places, heights, step
+
+
+def _noise(residual: NDArray[np.float64]) -> float:
+    """Return the standard deviation of what smoothing removed, outliers left out.
+
+    A mean of moduli, not their median: where the noise is below one bit of the
+    instrument, more than half of the moduli may be zero.
+    """
+    moduli = np.sort(np.abs(residual))
+    return math.sqrt(math.pi / 2) * float(moduli[: -(moduli.size // 50) or None].mean())
 
 
 def _vertex(

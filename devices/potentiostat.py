@@ -312,13 +312,8 @@ class ProgramStatus(DeviceStatus):
 
     def __init__(self, device: Potentiostat) -> None:
         super().__init__(device)
-        self._watchers: list[Callable[..., None]] = []
         device.state.subscribe(self._on_state, run=True)
         device.progress_percent.subscribe(self._on_progress, run=True)
-
-    def watch(self, func: Callable[..., None]) -> None:
-        """Call ``func(name=, current=, initial=, target=, unit=, ...)`` on progress."""
-        self._watchers.append(func)
 
     def _on_state(self, *, value: Any, **_: Any) -> None:
         if self.done or value not in (_FINISHED, _STOPPED, _FAILED):

@@ -54,6 +54,8 @@ from cryoline.sim.cell_state import (
     Segment,
 )
 
+__all__ = ["drive", "open_circuit_v", "rest", "sub_step"]
+
 RAIL_HIGH_V: Final = 5.0  # [A] where the cell goes when no lithium is left
 RAIL_LOW_V: Final = -2.0  # [A] ... and when no more fits
 _EPS_S: Final = 1e-9

@@ -1,10 +1,48 @@
 """What the half cell's compiled kernel reads and writes: state, segment, limits.
 
-numba's cache of the kernel does not notice a change here: delete its cache files
-(`__pycache__/cell_kernel*.nb?`) after one.
+numba's cache of the kernel does not notice a changed constant here or in
+`cell_parameters`: delete its files (`__pycache__/cell_kernel*.nb?`) after a change.
 """
 
 from typing import Final, NamedTuple
+
+__all__ = [
+    "AMORPHOUS_C",
+    "CHARGE_C",
+    "CRYSTALLINE_C",
+    "CURRENT_A",
+    "CURRENT_CONTROL",
+    "CURRENT_TOO_HIGH",
+    "DEAD",
+    "DELITHIATIONS",
+    "DELITHIATION_C",
+    "ELAPSED_S",
+    "ELECTRODE_V",
+    "EXTRACTED_C",
+    "HYSTERESIS",
+    "LITHIATION_C",
+    "NODES",
+    "OPEN_CIRCUIT",
+    "POTENTIAL_CONTROL",
+    "POTENTIAL_TOO_HIGH",
+    "POTENTIAL_TOO_LOW",
+    "POTENTIAL_V",
+    "PROGRESS_SIZE",
+    "RECORDED_V",
+    "ROWS_FULL",
+    "SEI_COVER",
+    "SEI_GROWN",
+    "STATE_SIZE",
+    "STEP_DONE",
+    "SUB_STEP_S",
+    "SUM_AS",
+    "SUM_S",
+    "SUM_VS",
+    "TIME_UP",
+    "TRAPPED_C",
+    "Limits",
+    "Segment",
+]
 
 NODES: Final = 8  # planar diffusion nodes of the amorphous layer; node 0 = surface
 HYSTERESIS: Final = NODES  # -1 on the lithiation branch, +1 on the other

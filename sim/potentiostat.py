@@ -36,12 +36,16 @@ class PotentiostatState(IntEnum):
 class Potentiostat:
     """One channel with a cell (or a playback) on its terminals.
 
-    seed: of the measurement noise, together with the number of the program
+    seed: of the measurement noise, together with the next two
+    mount: how many cells were mounted before since the seed was set
     """
 
-    def __init__(self, source: Source, *, seed: int, time_s: float = 0.0) -> None:
+    def __init__(
+        self, source: Source, *, seed: int, mount: int = 0, time_s: float = 0.0
+    ) -> None:
         self._source = source
         self._seed = seed
+        self._mount = mount
         self._time_s = time_s
         self._start_s = time_s
         self._program: PreparedProgram | None = None
@@ -99,7 +103,9 @@ class Potentiostat:
         self.advance(time_s)
         self._source.rest(time_s - self._time_s)
         self._time_s = self._start_s = time_s
-        rng = np.random.default_rng([self._seed, _DEVICE_ID, self._program_number])
+        rng = np.random.default_rng(
+            [self._seed, _DEVICE_ID, self._mount, self._program_number]
+        )
         self._execution = self._program.begin(time_s, self.points, rng)
         self.state = PotentiostatState.RUNNING
 

@@ -64,6 +64,7 @@ class World:
         self.seed = seed
         self.cell_kind = cell
         self.time_s = time_s
+        self._mounted = 0
         self.potentiostat = Potentiostat(source, seed=seed, time_s=time_s)
         self.glovebox = Glovebox(seed=seed, time_s=time_s)
         self.operator = SimulatedOperator()
@@ -87,7 +88,7 @@ class World:
         self.generation += 1
 
     def mount(self, cell: CellKind) -> None:
-        """Put a fresh cell on the potentiostat, whose noise starts anew."""
+        """Put a fresh cell on the potentiostat and forget its program and points."""
         self.catch_up()
         if self.potentiostat.running:
             raise RefusedError(
@@ -96,7 +97,10 @@ class World:
             )
         source = self._source(cell)
         self.cell_kind = cell
-        self.potentiostat = Potentiostat(source, seed=self.seed, time_s=self.time_s)
+        self._mounted += 1
+        self.potentiostat = Potentiostat(
+            source, seed=self.seed, mount=self._mounted, time_s=self.time_s
+        )
         self.generation += 1
 
     def catch_up(self) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cryoline.sim.cell import SiliconHalfCell
-from cryoline.sim.cell_kernel import OPEN_CIRCUIT, open_circuit_v, sub_step
+from cryoline.sim.cell_kernel import open_circuit_v, sub_step
 from cryoline.sim.cell_parameters import (
     CellParameters,
     nanowire,
@@ -17,6 +17,7 @@ from cryoline.sim.cell_state import (
     CURRENT_CONTROL,
     CURRENT_TOO_HIGH,
     NODES,
+    OPEN_CIRCUIT,
     POTENTIAL_CONTROL,
     POTENTIAL_TOO_LOW,
     PROGRESS_SIZE,

@@ -1,0 +1,120 @@
+"""Figures hold the data that they are given, with units, and need no display."""
+
+import matplotlib.figure
+import numpy as np
+import pytest
+
+from cryoline.analysis.errors import StreamError
+from cryoline.analysis.figures import capacity_figure, voltammogram_figure
+
+
+def points(cycles=2, scale_a=1e-5, prefix="pot_"):
+    rows = 200
+    down, up = np.linspace(3.0, 0.01, rows), np.linspace(0.01, 3.0, rows)
+    potential = np.tile(np.r_[down, up], cycles)
+    current = np.tile(np.r_[np.zeros(rows), np.exp(-((up - 0.4) ** 2))], cycles)
+    number = np.arange(potential.size)
+    columns = {
+        "instrument_time_s": number * 75.0,
+        "potential_v": potential,
+        "current_a": scale_a * current,
+        "cycle_number": 1 + number // (2 * rows),
+        "half_cycle": number // rows,
+    }
+    stamps = {f"ts_{prefix}{name}": np.zeros(number.size) for name in columns}
+    return {prefix + name: column for name, column in columns.items()} | stamps
+
+
+PEAKS = {
+    "cycle_number": [1, 2],
+    "direction": ["anodic", "anodic"],
+    "potential_v": [0.4, 0.401],
+    "current_a": [1e-5, 1e-5],
+}
+CYCLES = {
+    "cycle_number": [1, 2, 3],
+    "lithiation_mah": [0.011, 0.012, 0.013],
+    "delithiation_mah": [0.010, 0.0119, 0.0129],
+    "coulombic_efficiency": [0.91, 0.99, 0.992],
+    "lithiation_mah_per_g": [3500.0, 3300.0, 3200.0],
+    "delithiation_mah_per_g": [3200.0, 3200.0, 3150.0],
+}
+
+
+def texts(figure):
+    return [t.get_text() for t in figure.findobj(matplotlib.text.Text)]
+
+
+def test_voltammogram_shows_every_row_in_the_unit_of_its_axis() -> None:
+    figure = voltammogram_figure(points(), PEAKS, specimen="wafer-01")
+
+    (axes,) = figure.axes
+    drawn = np.concatenate(
+        [line.get_ydata() for line in axes.lines if len(line.get_xdata()) > 100]
+    )
+    assert drawn.size == 800
+    assert drawn.max() == pytest.approx(10.0, rel=1e-3)
+    assert axes.get_ylabel().startswith("current / µA")
+    assert axes.get_xlabel() == "potential vs Li/Li$^+$ / V"
+    assert axes.get_title() == "wafer-01, 0.2 mV/s"
+    assert {"cycle 1", "cycle 2", "anodic \u2192", "\u2190 cathodic"} <= set(
+        texts(figure)
+    )
+    assert "cycle 1, anodic: 0.400 V" in texts(figure)
+
+
+@pytest.mark.parametrize(("scale_a", "unit"), [(2e-3, "mA"), (5e-8, "nA")])
+def test_current_unit_follows_the_current(scale_a, unit) -> None:
+    (axes,) = voltammogram_figure(points(scale_a=scale_a)).axes
+
+    assert axes.get_ylabel().startswith(f"current / {unit}")
+
+
+def test_every_cycle_has_its_own_colour_and_few_are_named() -> None:
+    figure = voltammogram_figure(points(cycles=12))
+
+    (axes,) = figure.axes
+    lines = [line for line in axes.lines if len(line.get_xdata()) > 100]
+    assert len({line.get_color() for line in lines}) == 12
+    assert [t for t in texts(figure) if t.startswith("cycle ")] == [
+        "cycle 1",
+        "cycle 7",
+        "cycle 12",
+    ]
+
+
+def test_voltammogram_becomes_a_png_without_a_display(tmp_path, monkeypatch) -> None:
+    monkeypatch.delenv("DISPLAY", raising=False)
+
+    voltammogram_figure(points(), PEAKS).savefig(tmp_path / "v.png", dpi=60)
+    capacity_figure(CYCLES).savefig(tmp_path / "c.png", dpi=60)
+
+    for name in ("v.png", "c.png"):
+        assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
+
+
+def test_capacity_and_efficiency_have_an_axis_each() -> None:
+    figure = capacity_figure(CYCLES, specimen="wafer-01")
+
+    left, right = figure.axes
+    assert left.get_ylabel() == "capacity / µAh"
+    assert [list(line.get_ydata()) for line in left.lines] == [
+        pytest.approx([11, 12, 13]),
+        pytest.approx([10, 11.9, 12.9]),
+    ]
+    assert list(right.lines[0].get_ydata()) == pytest.approx([91, 99, 99.2])
+
+
+def test_capacity_per_gram_is_in_its_own_unit() -> None:
+    left, _ = capacity_figure(CYCLES, per_gram=True).axes
+
+    assert left.get_ylabel() == "capacity / mAh/g"
+    assert list(left.lines[0].get_ydata()) == [3500.0, 3300.0, 3200.0]
+
+
+def test_a_missing_column_is_named() -> None:
+    columns = points()
+    del columns["pot_current_a"]
+
+    with pytest.raises(StreamError, match="needs one column 'current_a'"):
+        voltammogram_figure(columns)

@@ -67,26 +67,14 @@ def point_lines(
     """Return how many points came, and how long the last cycle took.
 
     One point a record step on every sweep: the first begins at the cell's potential.
+    Needs two cycles or more.
     """
     potential = points["potential_v"]
     cycles = int(max(points["cycle_number"]))
     swept_v = (potential[0] - low_v) + (2 * cycles - 1) * (high_v - low_v)
     expected = swept_v / (record_dv_mv / 1e3)
-    times = [
-        t
-        for t, cycle in zip(
-            points["instrument_time_s"], points["cycle_number"], strict=True
-        )
-        if cycle >= cycles - 1
-    ]
-    last = [
-        t
-        for t, cycle in zip(
-            points["instrument_time_s"], points["cycle_number"], strict=True
-        )
-        if cycle == cycles
-    ]
-    before = times[len(times) - len(last) - 1] if cycles > 1 else last[0]
+    # Later points overwrite earlier ones: what stays is the end of each cycle.
+    end_s = dict(zip(points["cycle_number"], points["instrument_time_s"], strict=True))
     period_s = 2 * (high_v - low_v) / (rate_mv_per_s / 1e3)
     return [
         Line(
@@ -99,7 +87,7 @@ def point_lines(
         ),
         Line(
             f"duration of cycle {cycles}",
-            last[-1] - before,
+            end_s[cycles] - end_s[cycles - 1],
             period_s - 1.0,
             period_s + 1.0,
             "s",

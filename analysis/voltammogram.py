@@ -114,9 +114,16 @@ def voltammogram_peaks(
     smooth = savgol_filter(height, window, 2)
     noise = _noise(height - smooth)
     least = max(minimum_prominence * float(np.ptp(smooth)), _NOISE_FACTOR * noise)
-    places, found = find_peaks(smooth, prominence=least) if least > 0 else ([], {})
-    peaks = []
-    for place, prominence in zip(places, found.get("prominences", []), strict=True):
+    if not least > 0:
+        return ()
+    places, found = find_peaks(smooth, prominence=least)
+    peaks: list[Peak] = []
+    before = -1
+    for place, prominence in zip(places, found["prominences"], strict=True):
+        # Two grid points of exactly one height, noise apart, are one flat top.
+        if before >= 0 and smooth[before:place].min() > smooth[place] - least:
+            continue
+        before = place
         at_v, top = _vertex(grid, smooth, int(place), float(prominence))
         peaks.append(
             Peak(

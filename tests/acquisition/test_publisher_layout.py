@@ -40,7 +40,11 @@ def both(layout, catalog, start_publisher, wait_published):
 
     if "by_writer" not in catalog:
         catalog.create_container("by_writer")
-    engine = RunEngine({"specimen": "Si_1", "ancestors": ["w"], "scan_id": 31})
+    # A key of its own, in the catalog that all tests share.
+    counted = len(catalog["by_writer"])
+    engine = RunEngine(
+        {"specimen": "Si_1", "ancestors": ["w"], "scan_id": 2_000_000 + counted}
+    )
     engine.subscribe(Journal(layout.raw_journal))
     engine.subscribe(TiledWriter(catalog["by_writer"], batch_size=5))
     sensor, temperature = Sensor(name="sensor"), Signal(name="temperature", value=20.5)

@@ -89,6 +89,15 @@ def test_a_glitch_of_one_row_is_no_peak() -> None:
     ] == pytest.approx([0.5])
 
 
+def test_a_top_of_two_equal_points_is_one_peak() -> None:
+    # Seen with 30 nA bits: both points have the prominence of the whole peak.
+    columns = sweep(
+        2.8, 0.01, [(0.9, -0.7e-6, 0.11)], baseline=plating, range_a=1e-3, seed=19
+    )
+
+    assert len(voltammogram_peaks(*columns)) == 1
+
+
 def test_maxima_at_the_ends_and_lost_rows_are_no_peaks() -> None:
     potential, current = sweep(2.8, 0.01, [(0.9, -0.7e-6, 0.11)], baseline=plating)
     current[::7] = math.nan

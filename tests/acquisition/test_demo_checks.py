@@ -1,0 +1,112 @@
+"""Each line of the demo's table can fail: a wrong value leaves its band."""
+
+import math
+from typing import Any
+
+import pytest
+
+from cryoline.acquisition.demo_checks import (
+    Line,
+    charge_lines,
+    peak_lines,
+    point_lines,
+    recorded_lines,
+    row_lines,
+)
+
+CYCLES = {
+    "cycle_number": [1, 2],
+    "lithiation_mah": [3.0, 2.0],
+    "delithiation_mah": [2.4, 1.98],
+    "coulombic_efficiency": [0.8, 0.99],
+}
+TRUTH = {"lithiation_mah": 2.0, "delithiation_mah": 1.98}
+PEAKS = [
+    {"cycle_number": 1, "direction": "cathodic", "potential_v": 0.901},
+    {"cycle_number": 2, "direction": "cathodic", "potential_v": 0.195},
+    *(
+        {"cycle_number": cycle, "direction": "anodic", "potential_v": potential_v}
+        for cycle in (1, 2)
+        for potential_v in (0.340, 0.510)
+    ),
+]
+
+
+def triangle(points_a_sweep: int = 2990, period_s: float = 29_900) -> dict[str, Any]:
+    """Return two whole cycles that begin at the upper vertex."""
+    half = [3.0 - 2.99 * (k + 1) / points_a_sweep for k in range(points_a_sweep)]
+    potential = (half + half[::-1]) * 2
+    count = len(potential)
+    return {
+        "potential_v": potential,
+        "instrument_time_s": [2 * period_s * (k + 1) / count for k in range(count)],
+        "cycle_number": [1] * (count // 2) + [2] * (count // 2),
+    }
+
+
+def judge_points(points: dict[str, Any]) -> list[Line]:
+    return point_lines(
+        points, low_v=0.01, high_v=3.0, rate_mv_per_s=0.2, record_dv_mv=1.0
+    )
+
+
+def failing(lines: list[Line]) -> list[str]:
+    return [line.name for line in lines if not line.holds]
+
+
+def test_a_good_run_holds_on_every_line() -> None:
+    assert failing(judge_points(triangle())) == []
+    assert failing(charge_lines(CYCLES, **TRUTH)) == []
+    assert failing(peak_lines(PEAKS)) == []
+
+
+def test_a_lost_page_fails() -> None:
+    assert failing(judge_points(triangle(points_a_sweep=2900))) == ["points"]
+
+
+def test_a_clock_that_runs_wrong_fails() -> None:
+    assert failing(judge_points(triangle(period_s=29_890))) == ["duration of cycle 2"]
+
+
+@pytest.mark.parametrize("error", [0.99, 1.01])
+def test_a_charge_that_is_one_percent_off_fails(error: float) -> None:
+    wrong = CYCLES | {"lithiation_mah": [3.0, 2.0 * error]}
+
+    assert failing(charge_lines(wrong, **TRUTH)) == ["lithiation, cycle 2"]
+
+
+def test_more_charge_out_than_in_fails() -> None:
+    wrong = CYCLES | {"coulombic_efficiency": [0.8, 1.006]}
+    truth = {"lithiation_mah": 1.98, "delithiation_mah": 1.99}
+
+    assert "CE, cycle 2" in failing(charge_lines(wrong, **truth))
+
+
+def test_a_shifted_a_missing_and_a_late_sei_peak_fail() -> None:
+    shifted = [p | {"potential_v": p["potential_v"] + 0.05} for p in PEAKS]
+    late = [*PEAKS, {"cycle_number": 2, "direction": "cathodic", "potential_v": 0.9}]
+
+    assert len(failing(peak_lines(shifted))) == len(PEAKS)
+    assert failing(peak_lines(PEAKS[1:])) == ["SEI peak, cycle 1"]
+    assert failing(peak_lines(late)) == ["SEI peaks after cycle 1"]
+
+
+def test_one_row_too_many_or_too_few_fails() -> None:
+    lines = row_lines([("raw/points", 100, 100), ("a", 100, 99), ("b", 100, 101)])
+
+    assert failing(lines) == ["rows a", "rows b"]
+
+
+def test_a_half_cycle_that_is_missing_or_off_fails() -> None:
+    counted = {0: 0.0575, 1: -0.0534, 2: 0.0538}
+    found = {"half_cycle": [0, 1], "charge_mah": [0.0575, -0.0535]}
+
+    assert failing(recorded_lines(found, counted)) == [
+        "half cycles",
+        "half cycle 1",
+        "half cycle 2",
+    ]
+
+
+def test_nan_never_holds() -> None:
+    assert not Line("x", math.nan, 0, 1, "", "").holds

@@ -1,0 +1,86 @@
+"""A derived journal is the same to the byte, however often its writer was killed."""
+
+import pytest
+
+from cryoline.acquisition.derived_journal import DerivedJournal
+from cryoline.acquisition.errors import JournalError
+from cryoline.acquisition.journal_format import encode_line
+
+DOCUMENTS = [
+    ("start", {"uid": "a", "analysis_version": "1"}),
+    ("event", {"uid": "b", "value": float("nan")}),
+    ("stop", {"uid": "c"}),
+]
+CONTENT = b"".join(encode_line(*document) for document in DOCUMENTS)
+
+
+def written(path, documents=DOCUMENTS):
+    journal = DerivedJournal(path)
+    for name, doc in documents:
+        journal(name, doc)
+    journal.close()
+    return path.read_bytes()
+
+
+def test_writes_a_line_a_document(tmp_path) -> None:
+    assert written(tmp_path / "d.jsonl") == CONTENT
+
+
+@pytest.mark.parametrize("length", range(len(CONTENT) + 1))
+def test_completes_a_file_cut_at_any_byte_by_appending(tmp_path, length) -> None:
+    path = tmp_path / "d.jsonl"
+    path.write_bytes(CONTENT[:length])
+    before = path.stat().st_ino
+
+    assert written(path) == CONTENT
+    assert path.stat().st_ino == before
+    assert [p.name for p in tmp_path.iterdir()] == ["d.jsonl"]
+
+
+def test_a_complete_file_is_not_touched(tmp_path) -> None:
+    path = tmp_path / "d.jsonl"
+    path.write_bytes(CONTENT)
+    before = path.stat()
+
+    written(path)
+
+    assert path.stat().st_mtime_ns == before.st_mtime_ns
+
+
+@pytest.mark.parametrize(
+    ("old", "where"),
+    [
+        (
+            CONTENT.replace(b'"analysis_version":"1"', b'"analysis_version":"0"'),
+            "start",
+        ),
+        (CONTENT.replace(b"nan", b"inf"), "event"),
+        (CONTENT[:60] + b"\0" * 20, "at byte 58, in the event"),
+        (CONTENT + b"rest", "behind its stop"),
+    ],
+)
+def test_a_file_that_differs_is_kept_aside_and_written_anew(
+    tmp_path, caplog, old, where
+) -> None:
+    path = tmp_path / "d.jsonl"
+    path.write_bytes(old)
+
+    assert written(path) == CONTENT
+    assert (tmp_path / "d.jsonl.superseded-1").read_bytes() == old
+    assert f"{path} differs from this analysis" in caplog.text
+    assert where in caplog.text
+
+
+def test_every_superseded_file_is_kept(tmp_path) -> None:
+    path = tmp_path / "d.jsonl"
+    for old in (b"first\n", b"second\n"):
+        path.write_bytes(old)
+        written(path)
+
+    kept = [(tmp_path / f"d.jsonl.superseded-{n}").read_bytes() for n in (1, 2)]
+    assert kept == [b"first\n", b"second\n"]
+
+
+def test_a_directory_that_is_gone_is_an_error_with_its_remedy(tmp_path) -> None:
+    with pytest.raises(JournalError, match=r"can't write the derived journal: No such"):
+        written(tmp_path / "gone" / "d.jsonl")

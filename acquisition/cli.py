@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from cryoline.acquisition.config import Config, find_config, load_config
@@ -279,7 +280,7 @@ def main(arguments: list[str] | None = None) -> None:
         _run_elsewhere(given)
         app(given)
     except (CryolineError, PluginError, ReaderError, DeviceError) as error:
-        _err.print(f"[bold red]error:[/] {_escaped(error)}", highlight=False)
+        _err.print(f"[bold red]error:[/] {escape(str(error))}", highlight=False)
         sys.exit(1)
     except KeyboardInterrupt:
         _err.print("interrupted")
@@ -326,10 +327,6 @@ def _counts(rows: dict[str, int]) -> str:
 
 def _print_json(content: Any) -> None:
     sys.stdout.write(json.dumps(content, indent=2) + "\n")
-
-
-def _escaped(error: Exception) -> str:
-    return str(error).replace("[", r"\[")
 
 
 if __name__ == "__main__":

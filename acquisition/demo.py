@@ -337,19 +337,23 @@ def _draw(tables: _Tables, specimen: str, out: Path) -> None:
 
 
 def _report(lines: Sequence[Line], out: Path, console: Console) -> None:
-    # No cell wraps on 80 columns: a line a promise.
     table = Table("", "what", "found", "threshold", "against", box=SIMPLE_HEAD)
+    for column in table.columns:
+        column.no_wrap = True  # a line a promise, also on 80 columns
     for line in lines:
+        band = [_short(line.low), _short(line.high)]
         table.add_row(
             "[green]ok[/]" if line.holds else "[red]no[/]",
             line.name,
-            f"{line.value:.5g} {line.unit}",
-            f"{line.low:.5g}"
-            if line.low == line.high
-            else f"{line.low:.4g}..{line.high:.4g}",
+            f"{_short(line.value)} {line.unit}",
+            band[0] if line.low == line.high else "..".join(band),
             line.source,
         )
     console.print(table)
     (out / "demo.json").write_text(
         json.dumps([asdict(line) | {"holds": line.holds} for line in lines], indent=2)
     )
+
+
+def _short(value: float) -> str:
+    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.5g}"

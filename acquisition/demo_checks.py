@@ -86,12 +86,12 @@ def point_lines(
             f"{swept_v:.2f} V / {record_dv_mv:g} mV",
         ),
         Line(
-            f"duration of cycle {cycles}",
+            f"time of cycle {cycles}",
             end_s[cycles] - end_s[cycles - 1],
             period_s - 1.0,
             period_s + 1.0,
             "s",
-            "2 x window / rate",
+            "window / rate",
         ),
     ]
 
@@ -128,9 +128,7 @@ def charge_lines(
         )
     )
     first, last = cycles["coulombic_efficiency"][0], cycles["coulombic_efficiency"][-1]
-    lines.append(
-        Line("CE, cycle 2 less cycle 1", last - first, 0.0, 1.0, "", "physics")
-    )
+    lines.append(Line("CE gained since cycle 1", last - first, 0.0, 1.0, "", "physics"))
     return lines
 
 
@@ -139,10 +137,10 @@ def peak_lines(peaks: Sequence[Mapping[str, Any]]) -> list[Line]:
     expected = (
         (1, "cathodic", 0.900, "SEI peak"),
         (2, "cathodic", 0.190, "lithiation peak"),
-        (1, "anodic", 0.339, "delithiation peak 1"),
-        (1, "anodic", 0.509, "delithiation peak 2"),
-        (2, "anodic", 0.339, "delithiation peak 1"),
-        (2, "anodic", 0.509, "delithiation peak 2"),
+        (1, "anodic", 0.339, "delith. peak 1"),
+        (1, "anodic", 0.509, "delith. peak 2"),
+        (2, "anodic", 0.339, "delith. peak 1"),
+        (2, "anodic", 0.509, "delith. peak 2"),
     )
     lines = [
         Line(
@@ -151,7 +149,7 @@ def peak_lines(peaks: Sequence[Mapping[str, Any]]) -> list[Line]:
             potential_v - PEAK_TOLERANCE_V,
             potential_v + PEAK_TOLERANCE_V,
             "V",
-            "model's validation",
+            "cell model",
         )
         for cycle, direction, potential_v, what in expected
     ]

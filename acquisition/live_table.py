@@ -1,14 +1,14 @@
 """A table of the last point, at most one row a second, however fast points come."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from event_model import DocumentRouter
 
 __all__ = ["LiveTable"]
 
-_WIDTH: Final = 18
+_NUMBER_WIDTH: Final = 10
 
 
 class LiveTable(DocumentRouter):
@@ -64,12 +64,11 @@ class LiveTable(DocumentRouter):
             return
         columns = self._columns[uid]
         if self._rows[uid] % 20 == 0:
-            heads = ("row", *columns.values())
-            self._write("".join(head[-_WIDTH + 1 :].rjust(_WIDTH) for head in heads))
+            self._write(_aligned(columns, list(columns.values()), "row"))
         self._rows[uid] += 1
         self._last_s[uid] = now
-        cells = [doc["seq_num"][-1], *(doc["data"][c][-1] for c in columns)]
-        self._write("".join(_cell(c).rjust(_WIDTH) for c in cells))
+        cells = [_cell(doc["data"][column][-1]) for column in columns]
+        self._write(_aligned(columns, cells, str(doc["seq_num"][-1])))
 
     def stop(self, doc: Any) -> None:
         """Say how the run ended."""
@@ -78,7 +77,12 @@ class LiveTable(DocumentRouter):
         self._write(f"{doc['exit_status']}{reason} ({counts})")
 
 
+def _aligned(columns: Mapping[str, str], cells: Sequence[str], row: str) -> str:
+    """Return one line; a column is as wide as its head, a number at the least."""
+    widths = [max(len(head), _NUMBER_WIDTH) for head in columns.values()]
+    body = "  ".join(c.rjust(w) for c, w in zip(cells, widths, strict=True))
+    return f"{row.rjust(_NUMBER_WIDTH - 3)}  {body}"
+
+
 def _cell(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:.5g}"
-    return str(value)[: _WIDTH - 1]
+    return f"{value:.5g}" if isinstance(value, float) else str(value)

@@ -5,11 +5,14 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 
 from cryoline.acquisition.config import Config
 from cryoline.acquisition.errors import CryolineError
 from cryoline.acquisition.session import Session, open_session
 from cryoline.acquisition.tiled_client import LazyCatalog
+from cryoline.devices.errors import DeviceError
+from cryoline.plugins.errors import PluginError
 
 __all__ = ["namespace", "run_code", "run_shell"]
 
@@ -41,21 +44,27 @@ def run_shell(config: Config) -> None:
     """Open an interactive IPython on the instrument; works without a display."""
     console = Console()
     session = open_session(config, write=console.out, progress=True)
-    import IPython
     from bluesky.magics import BlueskyMagics
+    from IPython.terminal.embed import InteractiveShellEmbed
     from traitlets.config import Config as IPythonConfig
 
     settings = IPythonConfig()
-    settings.TerminalInteractiveShell.banner1 = _banner(session)
-    # SQLite history of its own place: two shells on one machine don't fight.
+    # A history of its own: two shells on one machine don't fight for one file.
     settings.HistoryManager.hist_file = str(config.layout.logs / "ipython-history.db")
-    settings.InteractiveShellApp.exec_lines = []
-    shell = IPython.terminal.embed.InteractiveShellEmbed(
-        config=settings, user_ns=namespace(session)
+    shell = InteractiveShellEmbed(
+        config=settings, banner1=_banner(session), user_ns=namespace(session)
     )
     shell.register_magics(BlueskyMagics)
+    shell.set_custom_exc((CryolineError, DeviceError, PluginError), _say_only)
     shell()
     session.close()
+
+
+def _say_only(
+    shell: Any, kind: Any, error: BaseException, trace: Any, **_: Any
+) -> None:
+    """Show a person's mistake as its message; anything else keeps its traceback."""
+    Console(stderr=True).print(f"[bold red]error:[/] {escape(str(error))}")
 
 
 def run_code(config: Config, code: str, source: str = "<command>") -> None:

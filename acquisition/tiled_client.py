@@ -33,7 +33,9 @@ class LazyCatalog:
         return len(self._connected())
 
     def __repr__(self) -> str:
-        return f"<LazyCatalog {self._connected()!r}>"
+        if self._client is None:
+            return f"<Tiled of {self._config.layout.root}, not looked at yet>"
+        return repr(self._client)
 
     def _connected(self) -> Any:
         if self._client is None:

@@ -1,0 +1,1 @@
+"""Kernels, routers and figures; import the module that you need."""

@@ -1,0 +1,1 @@
+"""Vendors and formats, reached by entry-point name; `registry` finds them."""

@@ -23,7 +23,7 @@ COUNTED_MAH = (
     +0.057506, -0.053389, +0.053827, -0.053862, +0.053970,
     -0.053960, +0.054046, -0.054041, +0.054124, -0.054083,
 )  # fmt: skip
-"""By the instrument's own counter, as an independent reader of the binary file has it."""
+"""By the instrument's own counter, as an independent reader of its binary twin says."""
 
 
 def demo(*arguments: object) -> subprocess.CompletedProcess[str]:

@@ -4,8 +4,9 @@ import doctest
 import importlib
 import pkgutil
 
-import cryoline
 import pytest
+
+import cryoline
 
 MODULES = [
     m.name

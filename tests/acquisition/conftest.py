@@ -123,11 +123,12 @@ def tiled_root(embedded_tiled):
 
 @pytest.fixture(scope="session")
 def fork_server():
-    # Importing Tiled takes seconds: paid once, in a process that publishers are
-    # forked from.
+    # Importing Tiled, and what it and Arrow import at their first use, takes seconds:
+    # paid once, in a process that publishers are forked from.
     os.environ["TILED_RETRY_ATTEMPTS"] = "1"
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["cryoline.acquisition.publication_loop"])
+    modules = ["cryoline.acquisition.publication_loop", "pandas", "blosc2", "httpcore"]
+    context.set_forkserver_preload(modules)
     return context
 
 

@@ -171,10 +171,8 @@ def test_the_safety_window_lies_just_outside_the_vertices(engine: RunEngine) -> 
 
     assert cycler.program is not None
     safety = cycler.program.safety
-    assert (safety.potential_min_v, safety.potential_max_v) == (
-        pytest.approx(-0.04),
-        pytest.approx(3.05),
-    )
+    assert safety.potential_min_v == pytest.approx(-0.04)
+    assert safety.potential_max_v == pytest.approx(3.05)
 
 
 @pytest.mark.parametrize(

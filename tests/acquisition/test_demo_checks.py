@@ -14,14 +14,14 @@ from cryoline.acquisition.demo_checks import (
     row_lines,
 )
 
-CYCLES = {
+CYCLES: dict[str, list[float]] = {
     "cycle_number": [1, 2],
     "lithiation_mah": [3.0, 2.0],
     "delithiation_mah": [2.4, 1.98],
     "coulombic_efficiency": [0.8, 0.99],
 }
 TRUTH = {"lithiation_mah": 2.0, "delithiation_mah": 1.98}
-PEAKS = [
+PEAKS: list[dict[str, Any]] = [
     {"cycle_number": 1, "direction": "cathodic", "potential_v": 0.901},
     {"cycle_number": 2, "direction": "cathodic", "potential_v": 0.195},
     *(
@@ -65,7 +65,7 @@ def test_a_lost_page_fails() -> None:
 
 
 def test_a_clock_that_runs_wrong_fails() -> None:
-    assert failing(judge_points(triangle(period_s=29_890))) == ["duration of cycle 2"]
+    assert failing(judge_points(triangle(period_s=29_890))) == ["time of cycle 2"]
 
 
 @pytest.mark.parametrize("error", [0.99, 1.01])
@@ -99,7 +99,10 @@ def test_one_row_too_many_or_too_few_fails() -> None:
 
 def test_a_half_cycle_that_is_missing_or_off_fails() -> None:
     counted = {0: 0.0575, 1: -0.0534, 2: 0.0538}
-    found = {"half_cycle": [0, 1], "charge_mah": [0.0575, -0.0535]}
+    found: dict[str, list[float]] = {
+        "half_cycle": [0, 1],
+        "charge_mah": [0.0575, -0.0535],
+    }
 
     assert failing(recorded_lines(found, counted)) == [
         "half cycles",

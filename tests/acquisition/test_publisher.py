@@ -176,10 +176,9 @@ def test_a_retaken_event_supersedes_the_first_take(
     assert table["pot_potential_v"].to_pylist() == [1.0, 20.0, 30.0, 40.0]
 
 
-def test_a_killed_server_is_waited_for_and_found_again_under_its_port(
-    journal, run_maker, start_publisher, wait_published, wait_for, state, table_rows
+def test_while_no_server_answers_the_publisher_waits_and_says_so(
+    journal, run_maker, start_publisher, wait_published, wait_for, state
 ):
-    """A server of nobody: the URL is right, and nothing listens there yet."""
     run = run_maker(journal)
     run.page(10)
     run.stop()

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from cryoline.acquisition.config import Config, find_config, load_config
 from cryoline.acquisition.errors import CryolineError
@@ -199,7 +199,8 @@ def replay(
     else:
         for path in closed:
             _out.print(f"closed as interrupted: {path.stem}")
-        table = Table("in", "run", "rows in the journal", "rows in Tiled", "state")
+        run_column = Column("run", overflow="fold")  # a key cut short is no key
+        table = Table("in", run_column, "rows in the journal", "rows in Tiled", "state")
         for run in runs:
             table.add_row(
                 run.container,

@@ -10,8 +10,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -63,8 +63,8 @@ def run_demo(settings: DemoSettings, console: Console) -> bool:
     began = time.monotonic()
     settings.out.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
-        config = stack.enter_context(_laboratory(settings, console))
-        server = stack.enter_context(_services(config, settings.keep, console))
+        config = _start_laboratory(settings, stack, console)
+        server = _start_services(config, stack, console)
         key, truth = _cycle(config, settings, console)
         with console.status("waiting until Tiled holds everything"):
             tables = _published(server, key)
@@ -74,6 +74,7 @@ def run_demo(settings: DemoSettings, console: Console) -> bool:
         console.print(f"figure    {settings.out / 'voltammogram.png'}")
         console.print(f"run       {key}, in {time.monotonic() - began:.0f} s")
         if settings.keep:
+            stack.pop_all()  # only now: whatever failed before has been ended
             console.print(
                 f"Tiled     {server.url()} (key in "
                 f"{config.layout.root / config.tiled.api_key_file})\n"
@@ -83,9 +84,10 @@ def run_demo(settings: DemoSettings, console: Console) -> bool:
         return all(line.holds for line in lines)
 
 
-@contextmanager
-def _laboratory(settings: DemoSettings, console: Console) -> Iterator[Config]:
-    """Start the laboratory by its command, and end it unless it is kept."""
+def _start_laboratory(
+    settings: DemoSettings, stack: ExitStack, console: Console
+) -> Config:
+    """Start the laboratory by its command; the stack ends it."""
     lab = settings.out / "lab"
     command = [sys.executable, "-m", "cryoline.acquisition.cli", "sim"]
     source = (
@@ -102,29 +104,22 @@ def _laboratory(settings: DemoSettings, console: Console) -> Iterator[Config]:
             check=False,
         )
     if started.returncode:
-        raise DemoError(started.stderr.removeprefix("error:").strip())
+        raise DemoError(started.stderr.strip())
+    stack.callback(
+        subprocess.run, [*command, "down", "--dir", str(lab)], capture_output=True
+    )
     console.print(f"lab       {lab}, time x {settings.factor:g}")
-    try:
-        yield load_config(lab / "instrument.toml")
-    finally:
-        if not settings.keep:
-            subprocess.run(
-                [*command, "down", "--dir", str(lab)], capture_output=True, check=False
-            )
+    return load_config(lab / "instrument.toml")
 
 
-@contextmanager
-def _services(config: Config, keep: bool, console: Console) -> Iterator[TiledServer]:
+def _start_services(config: Config, stack: ExitStack, console: Console) -> TiledServer:
     services = Services(config)
     with console.status("starting Tiled, publisher and analysis worker"):
         services.up()
+    stack.callback(services.down)
     server = TiledServer.from_config(config)
     console.print(f"services  Tiled at {server.url()}, publisher, analysis worker")
-    try:
-        yield server
-    finally:
-        if not keep:
-            services.down()
+    return server
 
 
 def _cycle(

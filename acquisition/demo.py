@@ -23,21 +23,15 @@ from rich.table import Table
 from cryoline.acquisition import demo_checks as checks
 from cryoline.acquisition.config import Config, load_config
 from cryoline.acquisition.demo_checks import Line
+from cryoline.acquisition.demo_session import SWEEP
 from cryoline.acquisition.errors import DemoError
 from cryoline.acquisition.journal_reader import read_documents
 from cryoline.acquisition.services import Services
-from cryoline.acquisition.specimen import Specimen
 from cryoline.acquisition.tiled_server import TiledServer
 
 __all__ = ["DemoSettings", "run_demo"]
 
-_CYCLES: Final = 2
-_SCAN_RATE_MV_PER_S: Final = 0.2
-_VERTEX_LOW_V, _VERTEX_HIGH_V = 0.01, 3.0
-_RECORD_DV_MV: Final = 1.0
 _PUBLISHED_WITHIN_S: Final = 60.0
-_WAFER: Final = Specimen(name="wafer-01", electrode_area_cm2=0.0707)
-"""A 3.0 mm disc (cryo-APT study, Methods): the electrode of the simulated cell."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +59,7 @@ def run_demo(settings: DemoSettings, console: Console) -> bool:
     with ExitStack() as stack:
         config = _start_laboratory(settings, stack, console)
         server = _start_services(config, stack, console)
-        key, truth = _cycle(config, settings, console)
+        key, truth = _cycle(config, settings)
         with console.status("waiting until Tiled holds everything"):
             tables = _published(server, key)
         lines = _judge(config, key, tables, truth, settings)
@@ -122,71 +116,24 @@ def _start_services(config: Config, stack: ExitStack, console: Console) -> Tiled
     return server
 
 
-def _cycle(
-    config: Config, settings: DemoSettings, console: Console
-) -> tuple[str, dict[str, float]]:
-    """Run the plan in a session; return the run's key and the laboratory's truth."""
-    from cryoline.acquisition.cycling import cyclic_voltammetry, run_program
-    from cryoline.acquisition.session import open_session
-    from cryoline.devices.cycling_protocol import (
-        OpenCircuitVoltage,
-        Program,
-        SafetyLimits,
-    )
+def _cycle(config: Config, settings: DemoSettings) -> tuple[str, dict[str, float]]:
+    """Run the session, a process of its own as at a real instrument.
 
-    session = open_session(config, progress=True)
-    potentiostat = session.devices["potentiostat"]
-    operator = session.devices["operator"]
+    Returns the run's key and what the laboratory says is true.
+    """
+    result = settings.out / "session.json"
+    command = [sys.executable, "-m", "cryoline.acquisition.demo_session"]
+    command += ["--config", str(config.path), "--result", str(result)]
     if settings.recorded:
-        console.print(f"playing   {settings.recorded.name}")
-        program = Program(
-            steps=(OpenCircuitVoltage(duration_s=1.0),),
-            safety=SafetyLimits(
-                potential_min_v=-5.0, potential_max_v=5.0, current_max_a=0.1
-            ),
+        command += ["--recorded", settings.recorded.name]
+    ended = subprocess.run(command, check=False)
+    if ended.returncode:
+        raise DemoError(
+            f"the session ended with exit code {ended.returncode}; "
+            f"see {config.layout.logs / 'session.log'}"
         )
-        specimen = Specimen(name="recorded-cell")
-        md = {
-            "plan_name": "run_program",
-            "technique": "recorded",
-            "recorded_file": settings.recorded.name,
-            **specimen.metadata(),
-        }
-        plan = run_program(potentiostat, program, operator=operator, md=md)
-    else:
-        console.print(
-            f"cycling   {_CYCLES} cycles, {_VERTEX_LOW_V:g}-{_VERTEX_HIGH_V:g} V at "
-            f"{_SCAN_RATE_MV_PER_S:g} mV/s: 16.3 h of cell time"
-        )
-        plan = cyclic_voltammetry(
-            potentiostat,
-            _WAFER,
-            n_cycles=_CYCLES,
-            vertex_low_v=_VERTEX_LOW_V,
-            vertex_high_v=_VERTEX_HIGH_V,
-            scan_rate_mv_per_s=_SCAN_RATE_MV_PER_S,
-            record_dv_mv=_RECORD_DV_MV,
-            operator=operator,
-        )
-    try:
-        result = session.RE(plan)
-        truth = {} if settings.recorded else _truth()
-        return _key_of(config, result.run_start_uids[0]), truth
-    finally:
-        session.close()  # before the laboratory ends, which would be a lost IOC
-
-
-def _truth() -> dict[str, float]:
-    """Return what the simulated cell truly did; only scoring reads this."""
-    from ophyd import EpicsSignalRO
-
-    names = {"lithiation_mah": "Lithiation_RBV", "delithiation_mah": "Delithiation_RBV"}
-    truth = {}
-    for name, pv in names.items():
-        signal = EpicsSignalRO(f"SIM:TRUTH:{pv}", name=name)
-        truth[name] = float(signal.get(timeout=5.0, connection_timeout=5.0))
-        signal.destroy()
-    return truth
+    found = json.loads(result.read_text())
+    return _key_of(config, found["uid"]), found["truth"]
 
 
 def _key_of(config: Config, uid: str) -> str:
@@ -276,10 +223,10 @@ def _judge(
         *lines,
         *checks.point_lines(
             points,
-            low_v=_VERTEX_LOW_V,
-            high_v=_VERTEX_HIGH_V,
-            rate_mv_per_s=_SCAN_RATE_MV_PER_S,
-            record_dv_mv=_RECORD_DV_MV,
+            low_v=SWEEP["vertex_low_v"],
+            high_v=SWEEP["vertex_high_v"],
+            rate_mv_per_s=SWEEP["scan_rate_mv_per_s"],
+            record_dv_mv=SWEEP["record_dv_mv"],
         ),
         *checks.charge_lines(derived["cycles"], **truth),
         *checks.peak_lines(_rows(derived["peaks"])),

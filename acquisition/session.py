@@ -33,11 +33,6 @@ class Session:
     closed_runs: tuple[str, ...]
     """Keys of runs that an earlier, killed session left open; closed by this one."""
 
-    def close(self) -> None:
-        """Disconnect the devices; instruments go on with what they do."""
-        for device in self.devices.values():
-            device.destroy()
-
 
 def open_session(
     config: Config,

@@ -57,7 +57,6 @@ def run_shell(config: Config) -> None:
     shell.register_magics(BlueskyMagics)
     shell.set_custom_exc((CryolineError, DeviceError, PluginError), _say_only)
     shell()
-    session.close()
 
 
 def _say_only(
@@ -83,8 +82,6 @@ def run_code(config: Config, code: str, source: str = "<command>") -> None:
     except RunEngineInterrupted:
         session.RE.abort(reason="interrupted from the keyboard")
         raise KeyboardInterrupt from None
-    finally:
-        session.close()
 
 
 def read_script(path: Path) -> str:

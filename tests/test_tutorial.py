@@ -10,13 +10,6 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = [
-    pytest.mark.lab,
-    pytest.mark.tiled,
-    pytest.mark.demo,
-    pytest.mark.timeout(300),
-]
-
 PAGE = Path(__file__).parents[1] / "docs" / "tutorials" / "first-light.md"
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 COMMAND_TIMEOUT_S = 240
@@ -124,6 +117,10 @@ class Newcomer:
         )
 
 
+@pytest.mark.lab
+@pytest.mark.tiled
+@pytest.mark.demo
+@pytest.mark.timeout(300)
 def test_every_block_of_the_tutorial_does_what_the_page_says(tmp_path: Path) -> None:
     newcomer = Newcomer(tmp_path)
     steps = list(steps_of(PAGE.read_text(encoding="utf-8")))

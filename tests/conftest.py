@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from cryoline.acquisition.config import Config, load_config
+from cryoline.acquisition.services import Services
 from cryoline.acquisition.tiled_server import TiledServer
 from cryoline.sim.errors import PortInUseError
 from cryoline.sim.laboratory import Lab, start_lab
@@ -111,13 +112,20 @@ def lab(instrument: Instrument) -> Lab:
 
 
 @pytest.fixture(scope="session")
-def served(instrument: Instrument) -> Iterator[Instrument]:
-    """Return the laboratory with Tiled, publisher and analysis worker up."""
-    from cryoline.acquisition.services import Services
+def tiled_server(instrument: Instrument) -> Iterator[TiledServer]:
+    """Return the one Tiled server of this test session."""
+    server = TiledServer.from_config(instrument.config)
+    server.start()
+    yield server
+    server.stop()
 
+
+@pytest.fixture(scope="session")
+def served(instrument: Instrument, tiled_server: TiledServer) -> Iterator[Instrument]:
+    """Return the laboratory with Tiled, publisher and analysis worker up."""
     services = Services(instrument.config)
     services.up()
     yield instrument
     if "tiled" in vars(instrument):
         instrument.tiled.context.close()
-    services.down()
+    services.down(("publisher", "analysis_worker"))

@@ -68,7 +68,9 @@ def first_line_missing(shown: tuple[str, ...], output: str) -> str | None:
     for wanted in shown:
         words = " ".join(wanted.split())
         pattern = ".*".join(re.escape(part) for part in words.split("..."))
-        if words not in ("", "...") and not any(re.fullmatch(pattern, x) for x in lines):
+        if words not in ("", "...") and not any(
+            re.fullmatch(pattern, x) for x in lines
+        ):
             return wanted
     return None
 

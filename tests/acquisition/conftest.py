@@ -15,7 +15,6 @@ from cryoline.acquisition.publication_markers import PublicationMarkers, RunName
 from cryoline.acquisition.publisher import publish
 from cryoline.acquisition.run_key import run_key
 from cryoline.acquisition.tiled_access import connect
-from cryoline.acquisition.tiled_server import TiledServer
 
 DATA_KEYS = {
     "pot_potential_v": {"source": "sim", "dtype": "number", "shape": [], "units": "V"},
@@ -107,11 +106,8 @@ def layout(tmp_path):
 
 
 @pytest.fixture(scope="session")
-def embedded_tiled(tmp_path_factory):
-    server = TiledServer(DataLayout(tmp_path_factory.mktemp("tiled") / "data"))
-    server.start()
-    yield server
-    server.stop()
+def embedded_tiled(tiled_server):
+    return tiled_server
 
 
 @pytest.fixture

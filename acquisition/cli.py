@@ -147,7 +147,7 @@ def shell(
 ) -> None:
     """Open IPython on the instrument: RE, devices, plans, Tiled; needs no display.
 
-    Example: cryoline shell -c "RE(bp.count([glovebox]))"
+    Example: cryoline shell night.py
     """
     from cryoline.acquisition.shell import read_script, run_code, run_shell
 
@@ -210,7 +210,7 @@ def replay(
                 run.state,
             )
         _out.print(table)
-    if any(run.state.startswith("failed") for run in runs):
+    if not all(run.is_exact or run.state == "open" for run in runs):
         raise typer.Exit(1)
 
 

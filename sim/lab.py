@@ -91,6 +91,19 @@ def down(directory: Directory = _DEFAULT_DIRECTORY) -> None:
     typer.echo(f"The laboratory in {directory} is down.")
 
 
+@app.command(epilog="Example: cryoline sim restart potentiostat --dir LAB")
+def restart(
+    server: Annotated[str, typer.Argument(help="The instrument, as status names it.")],
+    directory: Directory = _DEFAULT_DIRECTORY,
+) -> None:
+    """Start one instrument's server anew; the world and its programs go on."""
+    try:
+        find_lab(directory.absolute()).restart(server)
+    except LabError as error:
+        _fail(error)
+    typer.echo(f"The server of {server} in {directory} was started anew.")
+
+
 @app.command(epilog="Example: cryoline sim status --dir LAB --json")
 def status(
     directory: Directory = _DEFAULT_DIRECTORY,

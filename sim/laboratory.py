@@ -96,6 +96,25 @@ class Lab:
         shutil.rmtree(self.socket.parent, ignore_errors=True)
         (self.directory / "lab.json").unlink(missing_ok=True)
 
+    def restart(self, name: str) -> None:
+        """Start one instrument's server anew, on its old port; the world goes on.
+
+        Raises LabError if the laboratory has no such server.
+        """
+        processes = self.description["processes"]
+        if name not in GROUPS or name not in processes:
+            raise LabError(
+                f"laboratory: no server {name!r} in {self.directory}; "
+                f"there are: {', '.join(GROUPS)}"
+            )
+        end_processes([processes[name]])
+        port = int(processes[name]["port"])
+        child = _start_server(name, self.socket, port, self.directory / "log")
+        self._children.append(child)
+        processes[name] = child.entry()
+        child.wait_ready(time.monotonic() + _STARTUP_S)
+        _write_description(self)
+
     def adopt(self, children: list[Child], lifeline_fd: int | None) -> None:
         """Take over the processes just started, to reap them at the end."""
         self._children = children
@@ -200,7 +219,6 @@ def _launch(
     if not detached:
         lifeline_read, lifeline_write = os.pipe()
     lab.adopt(children, lifeline_write)
-    address = ["--socket", str(lab.socket)]
 
     def add(child: Child) -> None:
         children.append(child)
@@ -210,7 +228,7 @@ def _launch(
         add(
             Child.start(
                 "world",
-                ["cryoline.sim.world_process", *address, *world],
+                ["cryoline.sim.world_process", "--socket", str(lab.socket), *world],
                 logs / "world.log",
                 lifeline_fd=lifeline_read,
             )
@@ -219,11 +237,20 @@ def _launch(
         if lifeline_read is not None:
             os.close(lifeline_read)
     for instrument, port in zip(GROUPS, ports, strict=True):
-        arguments = ["cryoline.sim.iocs", instrument, *address, "--port", str(port)]
-        add(Child.start(instrument, arguments, logs / f"{instrument}.log", port=port))
+        add(_start_server(instrument, lab.socket, port, logs))
     deadline_s = time.monotonic() + _STARTUP_S
     for child in children:
         child.wait_ready(deadline_s)
+    _write_description(lab)
+
+
+def _start_server(name: str, socket: Path, port: int, logs: Path) -> Child:
+    arguments = ["cryoline.sim.iocs", name, "--socket", str(socket)]
+    arguments += ["--port", str(port)]
+    return Child.start(name, arguments, logs / f"{name}.log", port=port)
+
+
+def _write_description(lab: Lab) -> None:
     content = orjson.dumps(lab.description, option=orjson.OPT_INDENT_2)
     partial = lab.directory / "lab.json.new"
     partial.write_bytes(content + b"\n")

@@ -285,3 +285,24 @@ def test_an_interrupt_stops_the_program_and_closes_the_run(served: Any) -> None:
     assert stop["exit_status"] == "abort"
     assert stop["num_events"]["points"] == len(points_in(path))
     assert points_in(path)[-1] == epics.caget("SIM:POT1:PointCount_RBV")
+
+
+def test_an_ioc_that_dies_and_comes_back_costs_no_point(served: Any) -> None:
+    served.reset()
+    epics.caput("SIM:LAB:Factor", 1000, wait=True)
+    session = served.start("shell", "-c", CYCLE.format(name="ioc-1", n=1, low=1.0))
+    path = until(lambda: journal_of(served, "ioc-1"), "journal of the run")
+    until(lambda: path.stat().st_size > 100_000, "points in the journal", 90)
+
+    os.kill(served.lab.pid("potentiostat"), signal.SIGKILL)
+    threading.Event().wait(3)
+    assert session.poll() is None, session.communicate()[1]
+    served.lab.restart("potentiostat")
+    _, errors = session.communicate(timeout=150)
+
+    assert session.returncode == 0, errors
+    stop = list(read_documents(path))[-1][1]
+    assert stop["exit_status"] == "success"
+    points = points_in(path)
+    assert points == list(range(1, len(points) + 1))
+    assert len(points) == pytest.approx((2.8 - 1.0 + 2.0) * 1000, rel=0.01)

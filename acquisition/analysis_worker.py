@@ -13,7 +13,9 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
 from typing import Any, Final, Literal, TypeAlias
@@ -37,6 +39,10 @@ RunState: TypeAlias = Literal["following", "done", "failed"]
 
 _STOP_BYTES: Final = 65536
 """A derived stop document is far shorter."""
+_STATE_S: Final = 1.0
+_SILENCE_S: Final = 20.0
+"""Longest time between two state files: 4 MB of a journal through the kernels, and
+their compiling at the first use [A]."""
 
 _log = logging.getLogger(__name__)
 
@@ -56,6 +62,7 @@ class AnalysisWorker:
         self._states: dict[str, RunState] = {}
         self._failed: dict[str, str] = {}
         self._last_error: str | None = None
+        self._next_state = 0.0
         self._identity = ProcessIdentity.of(os.getpid())
         self._write_state("starting")
 
@@ -72,8 +79,7 @@ class AnalysisWorker:
         before = dict(self._states)
         self._find_runs()
         moved = [self._advance(key) for key in list(self._runs)]
-        if self._states != before:
-            self._write_state("ready")
+        self._renew_state(at_once=self._states != before)
         return any(moved)
 
     def close(self) -> None:
@@ -98,6 +104,7 @@ class AnalysisWorker:
             self._states[key] = "following"
 
     def _advance(self, key: str) -> bool:
+        self._renew_state()
         run = self._runs[key]
         try:
             moved = run.advance()
@@ -119,13 +126,20 @@ class AnalysisWorker:
         self._states[key] = state
         _log.info("run %s: %s", key, state)
 
+    def _renew_state(self, *, at_once: bool = False) -> None:
+        if at_once or time.monotonic() >= self._next_state:
+            self._write_state("ready")
+
     def _write_state(self, state: str) -> None:
+        self._next_state = time.monotonic() + _STATE_S
         content = {
             **self._identity.as_dict(),
             "state": state,
             "runs": self._states,
             "failed": self._failed,
             "last_error": self._last_error,
+            "updated": datetime.now(tz=UTC).isoformat(timespec="seconds"),
+            "renewed_within_s": _SILENCE_S,
         }
         write_state(self._layout.services / f"{NAME}.json", content)
 

@@ -279,9 +279,10 @@ def _draw(tables: _Tables, specimen: str, out: Path) -> None:
 
 
 def _report(lines: Sequence[Line], out: Path, console: Console) -> None:
-    table = Table("", "what", "found", "threshold", "against", box=SIMPLE_HEAD)
-    for column in table.columns:
-        column.no_wrap = True  # a line a promise, also on 80 columns
+    # A line a promise, none wrapped or cut on 80 columns.
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    for head in ("", "what", "found", "threshold", "against"):
+        table.add_column(head, no_wrap=True, min_width=2)
     for line in lines:
         band = [_short(line.low), _short(line.high)]
         table.add_row(

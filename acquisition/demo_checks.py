@@ -83,7 +83,7 @@ def point_lines(
             math.floor(0.995 * expected),
             math.ceil(1.005 * expected),
             "",
-            f"{swept_v:.2f} V / {record_dv_mv:g} mV",
+            f"{swept_v:.2f}V/{record_dv_mv:g}mV",
         ),
         Line(
             f"time of cycle {cycles}",
@@ -108,10 +108,10 @@ def charge_lines(
     lines = [
         Line(
             f"{name}, cycle {number}",
-            cycles[f"{name}_mah"][-1],
-            true_mah * (1 - TRUTH_TOLERANCE),
-            true_mah * (1 + TRUTH_TOLERANCE),
-            "mAh",
+            1e3 * cycles[f"{name}_mah"][-1],
+            1e3 * true_mah * (1 - TRUTH_TOLERANCE),
+            1e3 * true_mah * (1 + TRUTH_TOLERANCE),
+            "uAh",
             "cell's truth",
         )
         for name, true_mah in truth.items()

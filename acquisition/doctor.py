@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from cryoline.acquisition.config import Config, load_config
 from cryoline.acquisition.connection import connect_devices, set_epics_environment
@@ -16,6 +16,12 @@ from cryoline.acquisition.services import Services
 from cryoline.plugins.errors import PluginError
 
 __all__ = ["Finding", "examine"]
+
+_REMEDIES: Final = {
+    "running": "",
+    # What hangs has to be ended first: up leaves alone what is there.
+    "not answering": "cryoline down, then cryoline up",
+}
 
 
 @dataclass(frozen=True)
@@ -73,8 +79,9 @@ def _device(config: Config, name: str) -> str:
     only = config.model_copy(update={"devices": {name: config.devices[name]}})
     device = connect_devices(only)[name]
     described = device.describe()
-    units = {key.get("units") for key in described.values()} - {None, ""}
-    return f"{len(described)} readings in {', '.join(sorted(units)) or 'no units'}"
+    units = {key.get("units") for key in described.values()} - {None, "", "1"}
+    count = "1 reading" if len(described) == 1 else f"{len(described)} readings"
+    return f"{count} in {', '.join(sorted(units)) or 'no units'}"
 
 
 def _services(config: Config) -> Iterator[Finding]:
@@ -82,6 +89,6 @@ def _services(config: Config) -> Iterator[Finding]:
         yield Finding(
             f"service {service.name}",
             service.is_well,
-            f"{service.state} {service.detail}".strip(),
-            "" if service.is_well else "cryoline up",
+            ", ".join(filter(None, (service.state, service.detail))),
+            _REMEDIES.get(service.state, "cryoline up"),
         )

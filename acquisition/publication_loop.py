@@ -32,6 +32,11 @@ _SCAN_S: Final = 1.0
 _QUICK_SCAN_S: Final = 0.1
 """Shortest time between two looks for new journals, when something changed."""
 _STATE_S: Final = 0.5
+_IDLE_SILENCE_S: Final = 5.0
+"""Longest time between two state files while nothing is sent: ten times as often
+as needed, for a machine that is busy [A]."""
+_SENDING_SILENCE_S: Final = 60.0
+"""And while a run is sent: four requests that Tiled takes 15 s for each [A]."""
 _ATTEMPTS: Final = 8
 """Refusals by a server that answers others, before a run is set aside [A]."""
 
@@ -126,17 +131,16 @@ class Publisher:
         run = work.publication
         try:
             more = True
-            while more and name in self._work and not self._stopping:
+            while more and name in self._work and self._go_on():
                 more = run.read()
                 now = time.monotonic()
                 if now < max(work.due, self._backoff.until):
                     continue
                 if run.pending:
-                    self._current = name
                     self._send(name, run)
                     work.due = time.monotonic() + (0.0 if more else _FLUSH_S)
                     work.refusals = 0
-                    self._current = None
+                    self._forget_error()
         except JournalReplacedError as error:
             _log.info("%s", error)
             self._work[name] = self._begin(name, run.path, anew=True)
@@ -158,13 +162,23 @@ class Publisher:
             self._set_aside(name, repr(error))
 
     def _send(self, name: RunName, run: RunPublication) -> None:
-        run.write(self._container(name.container), self._go_on)
-        if run.stopped and not run.waiting and not self._stopping:
-            rows = run.finish()
-            self.markers.mark_published(name, rows, run.rebuilt)
-            del self._work[name]
-            _log.info("%s: published and verified: %s", name, rows)
+        self._current = name
+        self._write_state()  # now it may be silent for longer
+        try:
+            run.write(self._container(name.container), self._go_on)
+            if run.stopped and not run.waiting and not self._stopping:
+                rows = run.finish()
+                self.markers.mark_published(name, rows, run.rebuilt)
+                del self._work[name]
+                _log.info("%s: published and verified: %s", name, rows)
+        finally:
+            self._current = None
         self._backoff.succeeded()
+
+    def _forget_error(self) -> None:
+        """Take the last error off view, unless another run is still refused."""
+        if not any(work.refusals for work in self._work.values()):
+            self.last_error = ""
 
     def _container(self, name: str) -> Any:
         if self._root is None:
@@ -243,6 +257,9 @@ class Publisher:
                 "failed": self.markers.failures(),
                 "started": self._started,
                 "updated": _now(),
+                "renewed_within_s": (
+                    _SENDING_SILENCE_S if self._current else _IDLE_SILENCE_S
+                ),
             },
         )
 

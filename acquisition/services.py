@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -35,6 +36,8 @@ _GRACE_S: Final = 20.0
 """Longer than the publisher's longest wait for Tiled, 15 s."""
 _TICK_S: Final = 0.1
 _PROBE_S: Final = 2.0
+_WELL: Final = ("running", "ready")
+"""What a process that has nothing to complain of calls its state."""
 
 _State = Literal["running", "not answering", "stopped", "died"]
 
@@ -172,28 +175,55 @@ class Services:
             return ServiceStatus(
                 name, "running" if well else "not answering", identity.pid, url
             )
+        # What another process wrote, before this one or for a replay, tells nothing.
+        is_own = ProcessIdentity.from_state(state) == identity
+        silence_s = _overdue_s(state) if is_own else None
+        if silence_s is not None:
+            well, detail = False, f"no sign of life for {silence_s:.0f} s"
+        else:
+            well, detail = True, _describe(state)
         return ServiceStatus(
-            name, "running", identity.pid, _describe(state), state.get("lag_rows")
+            name,
+            "running" if well else "not answering",
+            identity.pid,
+            detail,
+            state.get("lag_rows"),
         )
 
     def _record(self, name: str) -> Path:
         return self._layout.services / f"{name}.pid"
 
 
+def _overdue_s(state: dict[str, Any]) -> float | None:
+    """Return for how long a process has been silent, None if no longer than it may.
+
+    It says itself how soon it means to renew its state: later than that it is
+    frozen, or stuck.
+    """
+    if "updated" not in state or "renewed_within_s" not in state:
+        return None
+    silence = datetime.now(tz=UTC) - datetime.fromisoformat(state["updated"])
+    silence_s = silence.total_seconds()
+    return silence_s if silence_s > state["renewed_within_s"] else None
+
+
 def _describe(state: dict[str, Any]) -> str:
-    """Return in one line what a process says of itself."""
-    parts = [str(state.get("state", "no state"))]
+    """Return in one line what a process says of itself, beyond that it is well."""
+    said = str(state.get("state", "no state"))
+    parts = [] if said in _WELL else [said]
+    if (runs := state.get("runs")) is not None:
+        parts.append("1 run" if len(runs) == 1 else f"{len(runs) or 'no'} runs")
     if lag := state.get("lag_rows"):
         parts.append(f"{lag} rows behind")
     if unread := state.get("lag_bytes"):
         parts.append(f"{unread} bytes unread")
     if run := state.get("current_run"):
         parts.append(f"at {run}")
-    parts += [
-        f"{run} FAILED: {why}" for run, why in (state.get("failed") or {}).items()
-    ]
+    failed = state.get("failed") or {}
+    parts += [f"{run} FAILED: {why}" for run, why in failed.items()]
     if state.get("away_since"):
         parts.append(f"since {state['away_since']}")
-    if error := state.get("last_error"):
+    error = state.get("last_error")
+    if error and error not in [f"{run}: {why}" for run, why in failed.items()]:
         parts.append(f"last error: {error}")
     return "; ".join(parts)

@@ -17,6 +17,7 @@ __all__ = [
     "API_KEY_VARIABLE",
     "CONTAINERS",
     "api_key",
+    "check_access",
     "connect",
     "fit_json",
     "make_api_key",
@@ -28,6 +29,7 @@ CONTAINERS: Final = ("raw", "derived")
 """Below the root, siblings: Tiled can't write out a run that holds another."""
 
 _CONNECT_S: Final = 2.0
+_ANSWER_S: Final = 15.0
 _PRIVATE: Final = 0o600
 _MAX_INTEGER: Final = 2**53 - 1
 _MAX_FLOAT: Final = 1.7976e308
@@ -105,6 +107,32 @@ def fit_json(value: Any) -> Any:
     if isinstance(value, float) and math.isinf(value):
         return math.copysign(_MAX_FLOAT, value)
     return value
+
+
+def check_access(url: str, key: str) -> None:
+    """See that the server answers and takes the key, before anybody waits for it.
+
+    Raises TiledServerError that says which of the two is wrong.
+    """
+    import httpx
+
+    try:
+        answer = httpx.get(
+            f"{url}/api/v1/search/",
+            headers={"Authorization": f"Apikey {key}"},
+            timeout=_ANSWER_S,
+            trust_env=False,
+        )
+    except httpx.HTTPError as error:
+        raise TiledServerError(
+            f"{url}: Tiled does not answer ({error}); is it up? cryoline status, "
+            "cryoline up"
+        ) from error
+    if answer.status_code == httpx.codes.UNAUTHORIZED:
+        raise TiledServerError(
+            f"{url}: Tiled refuses the API key (401); is it the key of this server "
+            f"(api_key_file in instrument.toml, {API_KEY_VARIABLE})?"
+        )
 
 
 def search(container: Any, query: Any) -> Any:

@@ -11,13 +11,12 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any, Final
 
 import numpy as np
-from epics.ca import ChannelAccessException, ChannelAccessGetFailure
 from event_model import PartialEventPage
 from ophyd import Component as Cpt
 from ophyd import Device, DeviceStatus, EpicsSignal, EpicsSignalRO
 from ophyd.status import Status
-from ophyd.utils.errors import DisconnectedError, UnknownStatusFailure
 
+from cryoline.devices.channel_access import NO_ANSWER
 from cryoline.devices.cycling_protocol import Program
 from cryoline.devices.errors import (
     InstrumentUnreachable,
@@ -45,13 +44,6 @@ POINT_COLUMNS: Final[dict[str, tuple[str, str]]] = {
 }
 """Columns of a point: JSON type and unit. Delithiating currents are positive."""
 
-_NO_ANSWER: Final = (
-    TimeoutError,  # a frozen server
-    DisconnectedError,  # a dead one, from here on pyepics' three ways to say so
-    UnknownStatusFailure,
-    ChannelAccessException,
-    ChannelAccessGetFailure,
-)
 _HEADER: Final = 4  # first index, points, columns, boot serial
 _FROM_JSON_TYPE: Final[dict[str, Callable[[Any], Any]]] = {
     "number": float,
@@ -239,7 +231,7 @@ class Potentiostat(Device):
         while True:
             try:
                 rows = await asyncio.to_thread(self._fetch_page, self._next_point)
-            except _NO_ANSWER as error:
+            except NO_ANSWER as error:
                 self._count_outage(error)
                 return
             self._unreachable_since = None
@@ -302,7 +294,7 @@ class Potentiostat(Device):
             if error is None:
                 try:
                     check(done)
-                except (ProgramRefused, *_NO_ANSWER) as refusal:
+                except (ProgramRefused, *NO_ANSWER) as refusal:
                     error = refusal
             if error is None:
                 outcome.set_finished()

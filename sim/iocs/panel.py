@@ -129,13 +129,15 @@ class Panel:
         whole: bool = False,
     ) -> None:
         """Declare a number to be written; beyond its limits it is refused."""
+        # "1" is the unit of a plain number; behind a value it would be misread.
+        in_unit = "" if unit == "1" else f" {unit}"
 
         def validate(_record: Any, value: float) -> bool:
             if low <= value <= high:
                 return True
             self.refuse(
-                f"{self.prefix}{name}: {value:g} {unit} is outside "
-                f"{low:g}..{high:g} {unit}; choose a value in between"
+                f"{self.prefix}{name}: {value:g}{in_unit} is outside "
+                f"{low:g}..{high:g}{in_unit}; choose a value in between"
             )
             return False
 

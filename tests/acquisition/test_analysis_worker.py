@@ -12,7 +12,6 @@ import event_model
 import numpy as np
 import pytest
 
-from cryoline.acquisition import analysis_worker
 from cryoline.acquisition.analysis_worker import AnalysisWorker, main
 from cryoline.acquisition.directory_watch import DirectoryWatch
 from cryoline.acquisition.errors import ServiceError
@@ -20,6 +19,7 @@ from cryoline.acquisition.journal_format import encode_line
 from cryoline.acquisition.journal_reader import read_documents
 from cryoline.acquisition.journal_recovery import close_interrupted
 from cryoline.acquisition.layout import DataLayout
+from cryoline.analysis.live import ANALYSIS_VERSION
 
 ROWS = 60
 """Rows of one sweep; three pages of 40 a cycle."""
@@ -249,7 +249,7 @@ def test_another_version_of_the_analysis_supersedes_its_predecessor(
         layout.derived_journal / "run_cycling.jsonl.superseded-1"
     ).read_bytes() == old
     (_, start), *_ = read_documents(derived_path(layout, "run"))
-    assert start["analysis_version"] == analysis_worker.ANALYSIS_VERSION
+    assert start["analysis_version"] == ANALYSIS_VERSION
 
 
 def test_a_second_worker_is_refused(layout) -> None:

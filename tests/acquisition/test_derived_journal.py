@@ -1,12 +1,14 @@
 """A derived journal is the same to the byte, however often its writer was killed."""
 
+from typing import Any
+
 import pytest
 
 from cryoline.acquisition.derived_journal import DerivedJournal
 from cryoline.acquisition.errors import JournalError
 from cryoline.acquisition.journal_format import encode_line
 
-DOCUMENTS = [
+DOCUMENTS: list[tuple[str, dict[str, Any]]] = [
     ("start", {"uid": "a", "analysis_version": "1"}),
     ("event", {"uid": "b", "value": float("nan")}),
     ("stop", {"uid": "c"}),

@@ -73,7 +73,7 @@ def test_follow_gives_documents_as_they_come_and_ends_at_stop(tmp_path, run_make
     journal = Journal(tmp_path)
     run = run_maker(journal)
     latencies_s = []
-    wrote = {}
+    wrote: dict[str, float] = {}
 
     def read():
         for name, _ in follow(tmp_path / f"{run.key}.jsonl"):

@@ -135,6 +135,7 @@ def test_sigkill_loses_nothing_that_was_promised(tmp_path):
         stdout=subprocess.PIPE,
         text=True,
     ) as writer:
+        assert writer.stdout is not None
         for line in writer.stdout:
             if line == "20\n":
                 os.kill(writer.pid, signal.SIGKILL)

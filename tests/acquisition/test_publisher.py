@@ -62,6 +62,7 @@ def test_a_growing_run_is_published_while_it_grows_and_verified_at_stop(
     publisher.join(10)
     assert publisher.exitcode == 0
     ended = read_state(layout.services / "publisher.json")
+    assert ended is not None
     assert ended["state"] == "stopped"
     assert ended["failed"] == {}
     assert ended["lag_rows"] == ended["lag_bytes"] == 0
@@ -191,6 +192,32 @@ def test_while_no_server_answers_the_publisher_waits_and_says_so(
     assert publisher.exitcode == 0
     start_publisher()
     assert wait_published(run.key)["rows"] == {"points": 10}
+
+
+def test_the_last_error_is_off_view_once_data_goes_through(
+    journal, layout, run_maker, embedded_tiled, state, wait_for, monkeypatch
+):
+    from cryoline.acquisition import publication_loop  # slow: it loads Tiled
+
+    def away(*arguments, **options):
+        raise httpx.ConnectError("no server yet")
+
+    run = run_maker(journal)
+    run.page(10)
+    run.stop()
+    publisher = publication_loop.Publisher(
+        layout, embedded_tiled.url(), embedded_tiled.api_key()
+    )
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(publication_loop, "connect", away)
+            publisher.step()
+        assert "ConnectError: no server yet" in state()["last_error"]
+        wait_for(publisher.step, "the run is published")
+        wait_for(lambda: publisher.step() and not state()["last_error"], "no error")
+        assert state()["state"] == "running"
+    finally:
+        publisher.close()
 
 
 def test_a_wrong_key_is_refused_and_said_so(

@@ -66,7 +66,9 @@ def both(layout, catalog, start_publisher, wait_published):
         sensor.read_configuration(),
         [sensor.gain.put(values["gain"]), sensor.read_configuration()][1],
     )
-    (uid,) = engine(plan())
+    uids = engine(plan())
+    assert isinstance(uids, tuple)  # call_returns_result is off
+    (uid,) = uids
     (path,) = layout.raw_journal.glob("*.jsonl")
     start_publisher()
     wait_published(path.stem)

@@ -1,10 +1,14 @@
 """Starting, ending and looking at background processes, by the publisher's example."""
 
 import os
+import re
 import signal
+import threading
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from cryoline.acquisition import doctor
 from cryoline.acquisition.config import load_config
 from cryoline.acquisition.errors import ServiceError
 from cryoline.acquisition.journal import Journal
@@ -16,6 +20,7 @@ from cryoline.acquisition.process_identity import (
 from cryoline.acquisition.services import Services
 
 PUBLISHER = ("publisher",)
+WORKER = ("analysis_worker",)
 
 
 @pytest.fixture
@@ -61,13 +66,106 @@ def test_a_service_that_does_not_start_says_why_and_leaves_nothing(services):
     assert services.status(PUBLISHER)[0].state == "stopped"
 
 
-@pytest.mark.tiled
-def test_the_publisher_is_started_once_looked_at_killed_and_started_again(
-    services, config, embedded_tiled, run_maker, wait_for, monkeypatch
+@pytest.fixture
+def says(config):
+    """Write the state of a living worker: this process, which no test ends."""
+
+    def write(**state):
+        me = ProcessIdentity.of(os.getpid()).as_dict()
+        content = {**me, "updated": ago(0), "renewed_within_s": 20.0, **state}
+        write_state(config.layout.services / "analysis_worker.json", content)
+
+    return write
+
+
+def ago(seconds):
+    return (datetime.now(tz=UTC) - timedelta(seconds=seconds)).isoformat()
+
+
+@pytest.mark.parametrize(
+    ("state", "detail"),
+    [
+        ({"state": "ready", "runs": {}}, "no runs"),
+        ({"state": "ready", "runs": {"a": "done"}}, "1 run"),
+        ({"state": "ready", "runs": {"a": "done", "b": "following"}}, "2 runs"),
+        ({"state": "running", "lag_rows": 0}, ""),
+        ({"state": "running", "lag_rows": 7}, "7 rows behind"),
+        ({"state": "running", "last_error": "a: 500"}, "last error: a: 500"),
+        ({"state": "waiting for Tiled"}, "waiting for Tiled"),
+        (
+            {"state": "running", "failed": {"a": "torn"}, "last_error": "a: torn"},
+            "a FAILED: torn",
+        ),
+    ],
+)
+def test_the_detail_says_what_the_state_does_not(services, says, state, detail):
+    says(**state)
+    (status,) = services.status(WORKER)
+    assert (status.state, status.detail) == ("running", detail)
+
+
+def test_doctor_says_state_and_detail_once(config, says):
+    says(state="ready", runs={"a": "done"})
+    found = {finding.what: finding.found for finding in doctor.examine(config.path)}
+    assert found["service analysis_worker"] == "running, 1 run"
+    assert found["service publisher"] == "stopped"
+
+
+def test_a_process_that_is_late_with_its_state_is_not_well(services, says, config):
+    says(state="ready", updated=ago(19))
+    assert services.status(WORKER)[0].is_well
+    says(state="ready", updated=ago(100))
+    (status,) = services.status(WORKER)
+    assert (status.state, status.is_well) == ("not answering", False)
+    assert status.detail == "no sign of life for 100 s"
+    findings = {finding.what: finding for finding in doctor.examine(config.path)}
+    assert findings["service analysis_worker"].remedy.startswith("cryoline down")
+
+
+def test_what_another_process_wrote_before_is_not_held_against_one(
+    services, says, config
 ):
+    says(state="ready", updated=ago(100), start_ticks=1)
+    me = ProcessIdentity.of(os.getpid())
+    write_state(config.layout.services / "analysis_worker.pid", me.as_dict())
+    assert services.status(WORKER)[0].is_well
+
+
+@pytest.fixture
+def to_tiled(config, embedded_tiled, monkeypatch):
+    """Have the publisher of the configuration send to the tests' server."""
     monkeypatch.setenv("CRYOLINE_TILED_API_KEY", embedded_tiled.api_key())
     state = read_state(embedded_tiled.state_path)
+    assert state is not None
     write_state(config.layout.services / "tiled.json", state)
+
+
+@pytest.mark.tiled
+def test_a_frozen_publisher_is_told_from_one_that_has_nothing_to_do(
+    services, to_tiled, wait_for
+):
+    services.up(PUBLISHER)
+    identity = services.identity("publisher")
+    os.kill(identity.pid, signal.SIGSTOP)
+    try:
+        wait_for(lambda: not services.status(PUBLISHER)[0].is_well, "no sign of life")
+        (status,) = services.status(PUBLISHER)
+        assert status.state == "not answering"
+        assert re.fullmatch(r"no sign of life for \d+ s", status.detail)
+    finally:
+        os.kill(identity.pid, signal.SIGCONT)
+    wait_for(lambda: services.status(PUBLISHER)[0].is_well, "life again")
+    # Idle for longer than it may be silent, and well all the same.
+    ended = threading.Event()
+    assert not ended.wait(7.0)
+    (status,) = services.status(PUBLISHER)
+    assert (status.state, status.detail) == ("running", "")
+
+
+@pytest.mark.tiled
+def test_the_publisher_is_started_once_looked_at_killed_and_started_again(
+    services, config, to_tiled, run_maker, wait_for
+):
     assert services.up(PUBLISHER) == ["publisher"]
     identity = services.identity("publisher")
     assert services.up(PUBLISHER) == []
@@ -90,4 +188,6 @@ def test_the_publisher_is_started_once_looked_at_killed_and_started_again(
     assert services.up(PUBLISHER) == ["publisher"]
     assert services.down(PUBLISHER) == ["publisher"]
     assert services.status(PUBLISHER)[0].state == "stopped"
-    assert read_state(config.layout.services / "publisher.json")["state"] == "stopped"
+    ended = read_state(config.layout.services / "publisher.json")
+    assert ended is not None
+    assert ended["state"] == "stopped"

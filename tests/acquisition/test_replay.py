@@ -73,7 +73,9 @@ def test_replay_asks_a_running_publisher(
     publisher = start_publisher()
     first = wait_published(finished.key)["verified"]
     results = replay_all(timeout_s=30)
-    assert read_state(layout.services / "publisher.json")["pid"] == publisher.pid
+    state = read_state(layout.services / "publisher.json")
+    assert state is not None
+    assert state["pid"] == publisher.pid
     assert results[finished.key].state == "verified"
     assert wait_published(finished.key)["verified"] >= first
     assert results[broken.key].state.startswith("failed: ")

@@ -1,5 +1,7 @@
 """Figures hold the data that they are given, with units, and need no display."""
 
+from collections.abc import Sequence
+
 import matplotlib.figure
 import numpy as np
 import pytest
@@ -25,13 +27,13 @@ def points(cycles=2, scale_a=1e-5, prefix="pot_"):
     return {prefix + name: column for name, column in columns.items()} | stamps
 
 
-PEAKS = {
+PEAKS: dict[str, Sequence[float] | Sequence[str]] = {
     "cycle_number": [1, 2],
     "direction": ["anodic", "anodic"],
     "potential_v": [0.4, 0.401],
     "current_a": [1e-5, 1e-5],
 }
-CYCLES = {
+CYCLES: dict[str, Sequence[float]] = {
     "cycle_number": [1, 2, 3],
     "lithiation_mah": [0.011, 0.012, 0.013],
     "delithiation_mah": [0.010, 0.0119, 0.0129],
@@ -50,7 +52,7 @@ def test_voltammogram_shows_every_row_in_the_unit_of_its_axis() -> None:
 
     (axes,) = figure.axes
     drawn = np.concatenate(
-        [line.get_ydata() for line in axes.lines if len(line.get_xdata()) > 100]
+        [line.get_ydata() for line in axes.lines if np.size(line.get_xdata()) > 100]
     )
     assert drawn.size == 800
     assert drawn.max() == pytest.approx(10.0, rel=1e-3)
@@ -74,7 +76,7 @@ def test_every_cycle_has_its_own_colour_and_few_are_named() -> None:
     figure = voltammogram_figure(points(cycles=12))
 
     (axes,) = figure.axes
-    lines = [line for line in axes.lines if len(line.get_xdata()) > 100]
+    lines = [line for line in axes.lines if np.size(line.get_xdata()) > 100]
     assert len({line.get_color() for line in lines}) == 12
     assert [t for t in texts(figure) if t.startswith("cycle ")] == [
         "cycle 1",
@@ -98,18 +100,20 @@ def test_capacity_and_efficiency_have_an_axis_each() -> None:
 
     left, right = figure.axes
     assert left.get_ylabel() == "capacity / µAh"
-    assert [list(line.get_ydata()) for line in left.lines] == [
+    assert [np.asarray(line.get_ydata()).tolist() for line in left.lines] == [
         pytest.approx([11, 12, 13]),
         pytest.approx([10, 11.9, 12.9]),
     ]
-    assert list(right.lines[0].get_ydata()) == pytest.approx([91, 99, 99.2])
+    assert np.asarray(right.lines[0].get_ydata()).tolist() == pytest.approx(
+        [91, 99, 99.2]
+    )
 
 
 def test_capacity_per_gram_is_in_its_own_unit() -> None:
     left, _ = capacity_figure(CYCLES, per_gram=True).axes
 
     assert left.get_ylabel() == "capacity / mAh/g"
-    assert list(left.lines[0].get_ydata()) == [3500.0, 3300.0, 3200.0]
+    assert np.asarray(left.lines[0].get_ydata()).tolist() == [3500.0, 3300.0, 3200.0]
 
 
 def test_a_missing_column_is_named() -> None:

@@ -135,7 +135,13 @@ def test_the_sums_are_those_of_a_plain_loop() -> None:
                 columns["current_a"][k] * seconds / 3.6
             )
 
-    result = cycle_charges(**columns)
+    result = cycle_charges(
+        instrument_time_s=columns["instrument_time_s"],
+        current_a=columns["current_a"],
+        charge_mah=columns["charge_mah"],
+        cycle_number=columns["cycle_number"],
+        half_cycle=columns["half_cycle"],
+    )
 
     assert [c.lithiation_mah for c in result.cycles] == pytest.approx(
         list(lithiation.values()), rel=1e-12

@@ -2,15 +2,16 @@
 
 import os
 import select
+import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import orjson
 import pytest
 
-from cryoline.sim import laboratory
 from cryoline.sim.errors import (
     AlreadyUpError,
     LabError,
@@ -19,7 +20,7 @@ from cryoline.sim.errors import (
     StartupError,
 )
 from cryoline.sim.laboratory import Lab, find_lab, start_lab
-from cryoline.sim.processes import end_processes, start_ticks
+from cryoline.sim.processes import Child, end_processes, start_ticks
 from cryoline.sim.rpc import WorldClient
 
 pytestmark = pytest.mark.lab
@@ -44,7 +45,7 @@ def sim(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.fixture(scope="module")
-def other(tmp_path_factory: pytest.TempPathFactory) -> Lab:
+def other(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """A second laboratory beside the session's, started from the command line.
 
     The tests below use it up in their order: servers die, then the world.
@@ -154,8 +155,8 @@ def wait_gone(pid: int) -> bool:
 
 
 def test_directory_without_space_is_refused(tmp_path, monkeypatch) -> None:
-    usage = laboratory.shutil.disk_usage(tmp_path)._replace(free=2**20)
-    monkeypatch.setattr(laboratory.shutil, "disk_usage", lambda _path: usage)
+    usage = shutil.disk_usage(tmp_path)._replace(free=2**20)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: usage)
     with pytest.raises(NoSpaceError) as refusal:
         start_lab(tmp_path)
     assert str(refusal.value) == (
@@ -188,14 +189,14 @@ def test_missing_recorded_file_is_told_without_a_traceback(tmp_path) -> None:
 
 def test_failed_start_leaves_nothing_running(tmp_path) -> None:
     started = []
-    add = laboratory.Child.start
+    add = Child.start
 
     def spy(*arguments, **options):
         started.append(add(*arguments, **options))
         return started[-1]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(laboratory.Child, "start", spy)
+        patch.setattr(Child, "start", spy)
         with pytest.raises(StartupError, match="no such file"):
             start_lab(tmp_path, recorded=tmp_path / "no.mpt")
     assert len(started) == 5
@@ -203,5 +204,7 @@ def test_failed_start_leaves_nothing_running(tmp_path) -> None:
 
 
 def test_foreign_process_with_a_reused_pid_is_not_ended() -> None:
-    entry = {"pid": os.getpid(), "start_ticks": start_ticks(os.getpid()) - 1}
+    ticks = start_ticks(os.getpid())
+    assert ticks is not None
+    entry = {"pid": os.getpid(), "start_ticks": ticks - 1}
     assert end_processes([entry]) == []

@@ -8,8 +8,9 @@ def test_simulated_person_confirms_after_a_while() -> None:
     person = SimulatedOperator()
     person.ask("Mount the cell", 100.0)
     person.advance(129.9)
-    assert person.state is OperatorState.WAITING
+    early = person.state
     person.advance(130.0)
+    assert early is OperatorState.WAITING
     assert person.state is OperatorState.CONFIRMED
     assert person.answer is Answer.CONFIRMED
 
@@ -19,8 +20,9 @@ def test_nobody_confirms_when_the_simulated_person_is_off() -> None:
     person.auto_confirm = False
     person.ask("Mount the cell", 0.0)
     person.advance(1e6)
-    assert person.state is OperatorState.WAITING
+    unanswered = person.state
     person.give(Answer.REFUSED)
+    assert unanswered is OperatorState.WAITING
     assert person.state is OperatorState.REFUSED
 
 

@@ -45,9 +45,10 @@ def test_rows_come_as_points_when_their_time_has_come() -> None:
     assert len(device.points) == 2
     device.advance(103.0)
     assert len(device.points) == 3
-    assert device.state is PotentiostatState.RUNNING
+    before_the_last_row = device.state
     assert device.remaining_s() == pytest.approx(3.0)
     device.advance(1e6)
+    assert before_the_last_row is PotentiostatState.RUNNING
     assert device.state is PotentiostatState.FINISHED
     np.testing.assert_array_equal(
         device.points.rows[-1], [3, 106.0, 0.2, -6e-5, 0.15, 1, 1, 0, 1e-4, 0]

@@ -17,13 +17,14 @@ from cryoline.devices.cycling_protocol import (
     Record,
     SafetyLimits,
 )
+from cryoline.devices.errors import ProgramFailed
 from cryoline.devices.interfaces import OperatorPanel, ProgramRunner
 
 __all__ = ["cyclic_voltammetry", "run_program"]
 
 _COLLECT_EVERY_S = 0.5
 """Wall time between two looks for new points."""
-_STATE_RUNNING = 2
+_STATE_RUNNING, _STATE_STOPPED = 2, 4
 
 
 @plan
@@ -151,6 +152,11 @@ def _collect_until_done(potentiostat: ProgramRunner) -> MsgGenerator[None]:
     error = status.exception(timeout=0)
     if error is not None:
         raise error
+    if (yield from bps.rd(potentiostat.state)) == _STATE_STOPPED:
+        raise ProgramFailed(
+            f"{potentiostat.name}: the program was stopped before its end, at the "
+            "instrument; what was measured until then is in the run"
+        )
 
 
 def _stop_if_a_person_said_so(

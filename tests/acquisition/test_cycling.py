@@ -14,6 +14,7 @@ from ophyd.status import Status
 from cryoline.acquisition import Specimen, cyclic_voltammetry, run_program
 from cryoline.acquisition.errors import PlanRefused
 from cryoline.devices import OpenCircuitVoltage, Program, SafetyLimits
+from cryoline.devices.errors import ProgramFailed
 
 SPECIMEN = Specimen(name="wafer-01", ancestors=("boule-7",), electrode_mass_mg=0.3)
 
@@ -249,6 +250,20 @@ def test_a_failed_program_raises_its_reason_with_every_point_in_the_run(
     cycler.go_on.set()
 
     with pytest.raises(RuntimeError, match="contact lost"):
+        engine(run_program(cycler, a_rest()))
+
+    assert documents.potentials == [float(k) for k in range(20)]
+    assert documents.named("stop")[0]["exit_status"] == "fail"
+
+
+def test_a_program_stopped_at_the_instrument_is_no_success(
+    engine: RunEngine, documents: Documents
+) -> None:
+    cycler = SoftCycler(points=20)
+    cycler.go_on.set()
+    cycler.state.put(4)
+
+    with pytest.raises(ProgramFailed, match="was stopped before its end"):
         engine(run_program(cycler, a_rest()))
 
     assert documents.potentials == [float(k) for k in range(20)]

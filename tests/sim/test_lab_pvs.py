@@ -89,11 +89,12 @@ def test_value_beyond_its_limits_is_refused_and_not_clamped(
     before = ca.get(setting)
     ca.put(setting, value)
     assert ca.get(setting) == before
-    assert ca.text(message) == words
-    assert ca.severity(message) == 1
+    # The message is a record of its own, processed a moment after the refusal.
+    ca.until(lambda: ca.text(message) == words, f"{message} says {words!r}")
+    ca.until(lambda: ca.severity(message) == 1, f"{message} is in alarm")
     ca.put(setting, before)
-    assert ca.text(message) == ""
-    assert ca.severity(message) == 0
+    ca.until(lambda: ca.text(message) == "", f"{message} is cleared")
+    ca.until(lambda: ca.severity(message) == 0, f"{message} is out of alarm")
 
 
 def test_refused_program_tells_why_before_the_put_returns(ca, voltammetry) -> None:

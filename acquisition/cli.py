@@ -177,12 +177,15 @@ def replay(
     """
     from cryoline.acquisition.journal_recovery import close_interrupted
     from cryoline.acquisition.replay import replay as replay_runs
+    from cryoline.acquisition.tiled_access import check_access
     from cryoline.acquisition.tiled_server import TiledServer
 
     loaded = _config(config)
     closed = close_interrupted(loaded.layout.raw_journal)
     server = TiledServer.from_config(loaded)
-    runs = replay_runs(loaded.layout, server.url(), server.api_key(), keys=keys or None)
+    url, key = server.url(), server.api_key()
+    check_access(url, key)  # a person is told now; a publisher would wait for it
+    runs = replay_runs(loaded.layout, url, key, keys=keys or None)
     if as_json:
         _print_json(
             [

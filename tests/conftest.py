@@ -13,6 +13,7 @@ import pytest
 
 from cryoline.acquisition.config import Config, load_config
 from cryoline.acquisition.services import Services
+from cryoline.acquisition.tiled_access import API_KEY_VARIABLE
 from cryoline.acquisition.tiled_server import TiledServer
 from cryoline.sim.errors import PortInUseError
 from cryoline.sim.laboratory import Lab, start_lab
@@ -51,12 +52,13 @@ class Instrument:
     config: Config
 
     def cryoline(
-        self, *arguments: str, timeout_s: float = 120
+        self, *arguments: str, timeout_s: float = 120, key: str | None = None
     ) -> subprocess.CompletedProcess[str]:
-        """Run a command of cryoline on this instrument."""
+        """Run a command of cryoline on this instrument, with another API key if given."""
+        secrets = {API_KEY_VARIABLE: key} if key else {}
         return subprocess.run(
             [sys.executable, "-m", "cryoline.acquisition.cli", *arguments],
-            env=self.environment,
+            env=self.environment | secrets,
             capture_output=True,
             text=True,
             timeout=timeout_s,

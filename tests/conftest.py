@@ -54,7 +54,7 @@ class Instrument:
     def cryoline(
         self, *arguments: str, timeout_s: float = 120, key: str | None = None
     ) -> subprocess.CompletedProcess[str]:
-        """Run a command of cryoline on this instrument, with another API key if given."""
+        """Run a command of cryoline here; ``key`` is another API key."""
         secrets = {API_KEY_VARIABLE: key} if key else {}
         return subprocess.run(
             [sys.executable, "-m", "cryoline.acquisition.cli", *arguments],

@@ -13,13 +13,13 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Column, Table
 
 from cryoline.acquisition.config import Config, find_config, load_config
 from cryoline.acquisition.errors import CryolineError
+from cryoline.acquisition.mistakes import MISTAKES, say
 from cryoline.plugins import registry
-from cryoline.plugins.errors import PluginError, ReaderError
+from cryoline.plugins.errors import PluginError
 
 __all__ = ["app", "main"]
 
@@ -278,13 +278,11 @@ def doctor(config: _ConfigOption = None, as_json: _JsonOption = False) -> None:
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; the console script of the distribution."""
     given = sys.argv[1:] if arguments is None else arguments
-    from cryoline.devices.errors import DeviceError
-
     try:
         _run_elsewhere(given)
         app(given)
-    except (CryolineError, PluginError, ReaderError, DeviceError) as error:
-        _err.print(f"[bold red]error:[/] {escape(str(error))}", highlight=False)
+    except MISTAKES as error:
+        say(error)
         sys.exit(1)
     except KeyboardInterrupt:
         _err.print("interrupted")

@@ -14,6 +14,7 @@ from cryoline.acquisition.specimen import Specimen
 from cryoline.devices.cycling_protocol import (
     CyclicVoltammetry,
     Program,
+    ProgramState,
     Record,
     SafetyLimits,
 )
@@ -24,7 +25,6 @@ __all__ = ["cyclic_voltammetry", "run_program"]
 
 _COLLECT_EVERY_S = 0.5
 """Wall time between two looks for new points."""
-_STATE_RUNNING, _STATE_STOPPED = 2, 4
 
 
 @plan
@@ -152,7 +152,7 @@ def _collect_until_done(potentiostat: ProgramRunner) -> MsgGenerator[None]:
     error = status.exception(timeout=0)
     if error is not None:
         raise error
-    if (yield from bps.rd(potentiostat.state)) == _STATE_STOPPED:
+    if (yield from bps.rd(potentiostat.state)) == ProgramState.STOPPED:
         raise ProgramFailed(
             f"{potentiostat.name}: the program was stopped before its end, at the "
             "instrument; what was measured until then is in the run"
@@ -200,7 +200,7 @@ def _check_instrument(
     """Ask the instrument what it can do, before anything moves."""
     name = potentiostat.name
     state = yield from bps.rd(potentiostat.state)
-    if state == _STATE_RUNNING:
+    if state == ProgramState.RUNNING:
         raise PlanRefused(
             f"{name}: a program is running; wait for its end, or stop it: {name}.stop()"
         )

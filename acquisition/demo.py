@@ -25,7 +25,7 @@ from cryoline.acquisition.config import Config, load_config
 from cryoline.acquisition.demo_checks import Line
 from cryoline.acquisition.demo_session import SWEEP
 from cryoline.acquisition.errors import DemoError
-from cryoline.acquisition.journal_reader import read_documents
+from cryoline.acquisition.journal_reader import count_rows
 from cryoline.acquisition.services import Services
 from cryoline.acquisition.tiled_server import TiledServer
 
@@ -59,11 +59,12 @@ def run_demo(settings: DemoSettings, console: Console) -> bool:
     with ExitStack() as stack:
         config = _start_laboratory(settings, stack, console)
         server = _start_services(config, stack, console)
-        key, truth = _cycle(config, settings)
+        session = _cycle(config, settings)
+        key = session["key"]
         with console.status("waiting until Tiled holds everything"):
             tables = _published(server, key)
-        lines = _judge(config, key, tables, truth, settings)
-        _draw(tables, key.split("_")[1], settings.out)
+        lines = _judge(config, key, tables, session["truth"], settings)
+        _draw(tables, session["specimen"], settings.out)
         _report(lines, settings.out, console)
         console.print(f"figure    {settings.out / 'voltammogram.png'}")
         console.print(f"run       {key}, in {time.monotonic() - began:.0f} s")
@@ -116,10 +117,10 @@ def _start_services(config: Config, stack: ExitStack, console: Console) -> Tiled
     return server
 
 
-def _cycle(config: Config, settings: DemoSettings) -> tuple[str, dict[str, float]]:
+def _cycle(config: Config, settings: DemoSettings) -> dict[str, Any]:
     """Run the session, a process of its own as at a real instrument.
 
-    Returns the run's key and what the laboratory says is true.
+    Returns the run's key, its specimen, and what the laboratory says is true.
     """
     result = settings.out / "session.json"
     command = [sys.executable, "-m", "cryoline.acquisition.demo_session"]
@@ -132,15 +133,8 @@ def _cycle(config: Config, settings: DemoSettings) -> tuple[str, dict[str, float
             f"the session ended with exit code {ended.returncode}; "
             f"see {config.layout.logs / 'session.log'}"
         )
-    found = json.loads(result.read_text())
-    return _key_of(config, found["uid"]), found["truth"]
-
-
-def _key_of(config: Config, uid: str) -> str:
-    for path in config.layout.raw_journal.glob("*.jsonl"):
-        if next(iter(read_documents(path)))[1]["uid"] == uid:
-            return path.stem
-    raise DemoError(f"no journal of run {uid} in {config.layout.raw_journal}")
+    found: dict[str, Any] = json.loads(result.read_text())
+    return found
 
 
 _Tables = dict[str, dict[str, dict[str, list[Any]]]]
@@ -207,7 +201,7 @@ def _judge(
             ("raw", layout.raw_journal / f"{key}.jsonl"),
             ("derived", layout.derived_journal / f"{key}_cycling.jsonl"),
         )
-        for stream, count in _journal_rows(path).items()
+        for stream, count in count_rows(path).items()
     )
     derived = tables["derived"]
     if settings.recorded:
@@ -231,21 +225,6 @@ def _judge(
         *checks.charge_lines(derived["cycles"], **truth),
         *checks.peak_lines(_rows(derived["peaks"])),
     ]
-
-
-def _journal_rows(path: Path) -> dict[str, int]:
-    """Count the rows of each stream by reading every line, not by its stop."""
-    streams: dict[str, str] = {}
-    rows: dict[str, int] = {}
-    for name, doc in read_documents(path):
-        if name == "descriptor":
-            streams[doc["uid"]] = doc["name"]
-            rows[doc["name"]] = 0
-        elif name == "event":
-            rows[streams[doc["descriptor"]]] += 1
-        elif name == "event_page":
-            rows[streams[doc["descriptor"]]] += len(doc["seq_num"])
-    return rows
 
 
 def _counted(path: Path) -> dict[int, float]:

@@ -13,8 +13,8 @@ from typing import Any, Final, TypedDict
 from rich.console import Console
 
 from cryoline.acquisition.config import load_config
-from cryoline.acquisition.errors import CryolineError
-from cryoline.devices.errors import DeviceError
+from cryoline.acquisition.mistakes import MISTAKES, say
+from cryoline.acquisition.run_key import run_key
 
 __all__ = ["SWEEP", "Sweep", "main"]
 
@@ -43,7 +43,7 @@ _WAFER_AREA_CM2: Final = 0.0707
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Cycle the cell, or let the potentiostat play its file; write uid and truth."""
+    """Cycle the cell, or let the potentiostat play its file; write key and truth."""
     parser = argparse.ArgumentParser(prog="cryoline.acquisition.demo_session")
     parser.add_argument("--config", type=Path, required=True)
     parser.add_argument("--result", type=Path, required=True)
@@ -52,8 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console = Console()
     try:
         found = _run(options.config, options.recorded, console)
-    except (CryolineError, DeviceError) as error:
-        Console(stderr=True).print(f"error: {error}", markup=False, highlight=False)
+    except MISTAKES as error:
+        say(error)
         return 1
     options.result.write_text(json.dumps(found))
     return 0
@@ -70,9 +70,12 @@ def _run(path: Path, recorded: str | None, console: Console) -> dict[str, Any]:
         else "cycling   {n_cycles} cycles, {vertex_low_v:g}-{vertex_high_v:g} V at "
         "{scan_rate_mv_per_s:g} mV/s, one point per {record_dv_mv:g} mV".format(**SWEEP)
     )
-    result = session.RE(plan)
+    starts: list[dict[str, Any]] = []
+    session.RE.subscribe(lambda _, doc: starts.append(doc), "start")
+    session.RE(plan)
     return {
-        "uid": result.run_start_uids[0],
+        "key": run_key(starts[0]),
+        "specimen": starts[0]["specimen"],
         "truth": {} if recorded else _truth(),
     }
 

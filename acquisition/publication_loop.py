@@ -22,7 +22,7 @@ from cryoline.acquisition.layout import DataLayout
 from cryoline.acquisition.process_identity import ProcessIdentity, write_state
 from cryoline.acquisition.publication_markers import PublicationMarkers, RunName
 from cryoline.acquisition.run_publication import RunPublication
-from cryoline.acquisition.tiled_access import connect
+from cryoline.acquisition.tiled_access import connect, key_refusal
 
 __all__ = ["Publisher"]
 
@@ -210,10 +210,7 @@ class Publisher:
     ) -> None:
         status = error.response.status_code
         if status in (401, 403):
-            self._away(
-                f"{self.url} refuses the API key ({status}); is it the key of "
-                "this server (api_key_file, CRYOLINE_TILED_API_KEY)?"
-            )
+            self._away(key_refusal(self.url, status))
             return
         work.publication.disconnect()
         self._containers.clear()

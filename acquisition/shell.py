@@ -5,14 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 
 from cryoline.acquisition.config import Config
 from cryoline.acquisition.errors import CryolineError
+from cryoline.acquisition.mistakes import MISTAKES, say
 from cryoline.acquisition.session import Session, open_session
 from cryoline.acquisition.tiled_client import LazyCatalog
-from cryoline.devices.errors import DeviceError
-from cryoline.plugins.errors import PluginError
 
 __all__ = ["namespace", "run_code", "run_shell"]
 
@@ -55,7 +53,7 @@ def run_shell(config: Config) -> None:
         config=settings, banner1=_banner(session), user_ns=namespace(session)
     )
     shell.register_magics(BlueskyMagics)
-    shell.set_custom_exc((CryolineError, DeviceError, PluginError), _say_only)
+    shell.set_custom_exc(MISTAKES, _say_only)
     shell()
 
 
@@ -63,7 +61,7 @@ def _say_only(
     shell: Any, kind: Any, error: BaseException, trace: Any, **_: Any
 ) -> None:
     """Show a person's mistake as its message; anything else keeps its traceback."""
-    Console(stderr=True).print(f"[bold red]error:[/] {escape(str(error))}")
+    say(error)
 
 
 def run_code(config: Config, code: str, source: str = "<command>") -> None:

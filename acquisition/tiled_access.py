@@ -20,6 +20,7 @@ __all__ = [
     "check_access",
     "connect",
     "fit_json",
+    "key_refusal",
     "make_api_key",
     "search",
 ]
@@ -129,10 +130,15 @@ def check_access(url: str, key: str) -> None:
             "cryoline up"
         ) from error
     if answer.status_code == httpx.codes.UNAUTHORIZED:
-        raise TiledServerError(
-            f"{url}: Tiled refuses the API key (401); is it the key of this server "
-            f"(api_key_file in instrument.toml, {API_KEY_VARIABLE})?"
-        )
+        raise TiledServerError(key_refusal(url, answer.status_code))
+
+
+def key_refusal(url: str, status: int) -> str:
+    """Return what is said when a server answers 401 or 403."""
+    return (
+        f"{url}: Tiled refuses the API key ({status}); is it the key of this server "
+        f"(api_key_file in instrument.toml, {API_KEY_VARIABLE})?"
+    )
 
 
 def search(container: Any, query: Any) -> Any:

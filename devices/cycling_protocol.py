@@ -7,6 +7,7 @@ instrument.
 """
 
 import uuid
+from enum import IntEnum
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -17,6 +18,7 @@ __all__ = [
     "Loop",
     "OpenCircuitVoltage",
     "Program",
+    "ProgramState",
     "Record",
     "SafetyLimits",
     "Step",
@@ -25,6 +27,17 @@ __all__ = [
 
 _Finite = Annotated[float, Field(allow_inf_nan=False)]
 _Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class ProgramState(IntEnum):
+    """What an instrument does with its program, as State_RBV counts."""
+
+    IDLE = 0
+    LOADED = 1
+    RUNNING = 2
+    FINISHED = 3
+    STOPPED = 4
+    FAILED = 5
 
 
 class _Model(BaseModel):

@@ -17,19 +17,14 @@ from ophyd import Device, DeviceStatus, EpicsSignal, EpicsSignalRO
 from ophyd.status import Status
 
 from cryoline.devices.channel_access import NO_ANSWER
-from cryoline.devices.cycling_protocol import Program
+from cryoline.devices.cycling_protocol import Program, ProgramState
 from cryoline.devices.errors import (
     InstrumentUnreachable,
     ProgramFailed,
     ProgramRefused,
 )
 
-__all__ = ["POINT_COLUMNS", "STATES", "Potentiostat"]
-
-STATES: Final = ("idle", "loaded", "running", "finished", "stopped", "failed")
-"""What State_RBV counts through; the last three are ends."""
-
-_RUNNING, _FINISHED, _STOPPED, _FAILED = range(2, 6)
+__all__ = ["POINT_COLUMNS", "Potentiostat"]
 
 POINT_COLUMNS: Final[dict[str, tuple[str, str]]] = {
     "instrument_time_s": ("number", "s"),
@@ -44,6 +39,8 @@ POINT_COLUMNS: Final[dict[str, tuple[str, str]]] = {
 }
 """Columns of a point: JSON type and unit. Delithiating currents are positive."""
 
+_STARTED: Final = (ProgramState.RUNNING, ProgramState.FINISHED)
+_ENDED: Final = (ProgramState.FINISHED, ProgramState.STOPPED, ProgramState.FAILED)
 _HEADER: Final = 4  # first index, points, columns, boot serial
 _FROM_JSON_TYPE: Final[dict[str, Callable[[Any], Any]]] = {
     "number": float,
@@ -99,7 +96,7 @@ class Potentiostat(Device):
         kind="omitted",
         doc="Instrument time to the program's end, s.",
     )
-    state = Cpt(EpicsSignalRO, "State_RBV", kind="omitted", doc="One of `STATES`.")
+    state = Cpt(EpicsSignalRO, "State_RBV", kind="omitted", doc="A `ProgramState`.")
     message = Cpt(
         EpicsSignalRO,
         "Message_RBV",
@@ -197,7 +194,7 @@ class Potentiostat(Device):
         status = DeviceStatus(self, timeout=2 * self.answer_timeout_s)
 
         def started(_: Status) -> None:
-            if self._get(self.state) not in (_RUNNING, _FINISHED):
+            if self._get(self.state) not in _STARTED:
                 raise ProgramRefused(
                     f"{self.name} did not start the program: {self._get(self.message)}"
                 )
@@ -316,12 +313,12 @@ class ProgramStatus(DeviceStatus):
         device.progress_percent.subscribe(self._on_progress, run=True)
 
     def _on_state(self, *, value: Any, **_: Any) -> None:
-        if self.done or value not in (_FINISHED, _STOPPED, _FAILED):
+        if self.done or value not in _ENDED:
             return
         device = self.device
         device.state.clear_sub(self._on_state)
         device.progress_percent.clear_sub(self._on_progress)
-        if value == _FAILED:
+        if value == ProgramState.FAILED:
             reason = device.message.get(timeout=device.answer_timeout_s)
             self.set_exception(
                 ProgramFailed(f"{device.name} ended the program: {reason}")

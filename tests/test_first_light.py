@@ -227,12 +227,28 @@ def test_a_generic_client_reads_values_with_units_and_limits(served: Any) -> Non
             assert control["upper_disp_limit"] == pytest.approx(high)
 
 
-def test_a_killed_session_loses_nothing_that_was_journaled(served: Any) -> None:
+def running_session(
+    served: Any,
+    name: str,
+    *,
+    factor: float,
+    at_least: int,
+    n: int = 1,
+    low: float = 0.01,
+) -> tuple[Any, Path]:
+    """Start a session on a fresh cell; return it with its journal of so many bytes."""
     served.reset()
-    epics.caput("SIM:LAB:Factor", 1000, wait=True)
-    session = served.start("shell", "-c", CYCLE.format(name="killed-1", n=2, low=0.01))
-    path = until(lambda: journal_of(served, "killed-1"), "journal of the run")
-    until(lambda: path.stat().st_size > 200_000, "points in the journal", 90)
+    epics.caput("SIM:LAB:Factor", factor, wait=True)
+    session = served.start("shell", "-c", CYCLE.format(name=name, n=n, low=low))
+    path = until(lambda: journal_of(served, name), "journal of the run")
+    until(lambda: path.stat().st_size > at_least, "points in the journal", 90)
+    return session, path
+
+
+def test_a_killed_session_loses_nothing_that_was_journaled(served: Any) -> None:
+    session, path = running_session(
+        served, "killed-1", factor=1000, at_least=200_000, n=2
+    )
 
     os.killpg(session.pid, signal.SIGKILL)
     session.communicate(timeout=20)
@@ -277,11 +293,7 @@ def test_a_second_session_does_not_disturb_the_running_program(served: Any) -> N
 
 
 def test_an_interrupt_stops_the_program_and_closes_the_run(served: Any) -> None:
-    served.reset()
-    epics.caput("SIM:LAB:Factor", 500, wait=True)
-    session = served.start("shell", "-c", CYCLE.format(name="stopped", n=1, low=0.01))
-    path = until(lambda: journal_of(served, "stopped"), "journal of the run")
-    until(lambda: path.stat().st_size > 50_000, "points in the journal", 90)
+    session, path = running_session(served, "stopped", factor=500, at_least=50_000)
 
     os.killpg(session.pid, signal.SIGINT)
     # The first interrupt asks for a pause at the next checkpoint, as bluesky has it.
@@ -296,11 +308,9 @@ def test_an_interrupt_stops_the_program_and_closes_the_run(served: Any) -> None:
 
 
 def test_an_ioc_that_dies_and_comes_back_costs_no_point(served: Any) -> None:
-    served.reset()
-    epics.caput("SIM:LAB:Factor", 1000, wait=True)
-    session = served.start("shell", "-c", CYCLE.format(name="ioc-1", n=1, low=1.0))
-    path = until(lambda: journal_of(served, "ioc-1"), "journal of the run")
-    until(lambda: path.stat().st_size > 100_000, "points in the journal", 90)
+    session, path = running_session(
+        served, "ioc-1", factor=1000, at_least=100_000, low=1.0
+    )
 
     os.kill(served.lab.pid("potentiostat"), signal.SIGKILL)
     threading.Event().wait(3)

@@ -1,0 +1,21 @@
+"""A person's mistake is said as one message; a defect of ours keeps its traceback."""
+
+from typing import Final
+
+from rich.console import Console
+from rich.markup import escape
+
+from cryoline.acquisition.errors import CryolineError
+from cryoline.devices.errors import DeviceError
+from cryoline.plugins.errors import PluginError, ReaderError
+
+__all__ = ["MISTAKES", "say"]
+
+MISTAKES: Final = (CryolineError, DeviceError, PluginError, ReaderError)
+"""The roots of what is raised with a text for a person."""
+
+
+def say(error: BaseException) -> None:
+    """Write an error's text to standard error, without a traceback."""
+    console = Console(stderr=True)
+    console.print(f"[bold red]error:[/] {escape(str(error))}", highlight=False)

@@ -15,7 +15,7 @@ __all__ = ["COMMANDS", "perform"]
 def _poll(world: World, instrument: str) -> dict[str, Any]:
     world.catch_up()
     return {
-        "generation": world.generation,
+        "generation": world.tell(instrument),
         "time_s": world.time_s,
         "values": panel_values(world, instrument),
     }
@@ -70,6 +70,7 @@ Command = tuple[Callable[..., Any], Mapping[str, type]]
 
 COMMANDS: Final[Mapping[str, Command]] = {
     "poll": (_poll, {"instrument": str}),
+    "unaware": (lambda w: w.unaware(), {}),
     "potentiostat.load": (_load, {"text": str}),
     "potentiostat.start": (lambda w: w.at_present(w.potentiostat.start), {}),
     "potentiostat.stop": (lambda w: w.at_present(w.potentiostat.stop), {}),

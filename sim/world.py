@@ -52,6 +52,8 @@ class World:
         self._recorded = recorded
         self._first_cell = cell
         self.generation = 0
+        self._told: dict[str, int] = {}
+        self._aware: dict[str, int] = {}
         self._build(seed, cell)
 
     def _build(self, seed: int, cell: CellKind) -> None:
@@ -86,6 +88,19 @@ class World:
         """Make everything as after the start, but let the clock go on."""
         self._build(seed, self._first_cell)
         self.generation += 1
+
+    def tell(self, instrument: str) -> int:
+        """Return the generation to a server that polls.
+
+        By polling again it shows that it has taken what it was told before.
+        """
+        self._aware[instrument] = self._told.get(instrument, self.generation)
+        self._told[instrument] = self.generation
+        return self.generation
+
+    def unaware(self) -> list[str]:
+        """Return the servers that may still show what was before the last change."""
+        return [name for name, seen in self._aware.items() if seen < self.generation]
 
     def mount(self, cell: CellKind) -> None:
         """Put a fresh cell on the potentiostat and forget its program and points."""

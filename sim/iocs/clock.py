@@ -45,9 +45,11 @@ def _declare_lab(server: InstrumentServer) -> None:
 
     async def reset(seed: int) -> None:
         await server.request("lab", "lab.reset", seed=seed)
+        await server.settle()
 
     async def mount(cell: int) -> None:
         await server.request("lab", "lab.mount", cell=cell)
+        await server.settle()
 
     panel = server.panels["lab"]
     panel.set_number(

@@ -21,6 +21,7 @@ __all__ = ["InstrumentServer", "Request"]
 
 _POLL_S: Final = 0.05
 _BEAT_S: Final = 0.5
+_SETTLE_S: Final = 1.0
 _FAREWELL_S: Final = 1.0
 """Wall time for clients to receive the INVALID alarms before the server goes."""
 _LOG = logging.getLogger("cryoline.sim.ioc")
@@ -94,6 +95,16 @@ class InstrumentServer:
             panel.accept()
         await self._refresh(at_once=True)
         return result
+
+    async def settle(self) -> None:
+        """Wait until every server shows what the world has become.
+
+        Else a server that learns of a reset a moment later would wipe away what its
+        clients have done since. A frozen one is not waited for longer than a second.
+        """
+        deadline_s = self._loop.time() + _SETTLE_S
+        while await self._call("unaware") and self._loop.time() < deadline_s:
+            await asyncio.sleep(_POLL_S / 4)
 
     async def _follow(self, socket: Path, ready_fd: int) -> None:
         try:

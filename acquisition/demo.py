@@ -6,6 +6,7 @@ of its own, started by its command: nothing here imports the simulator.
 """
 
 import json
+import math
 import subprocess
 import sys
 import threading
@@ -64,9 +65,9 @@ def run_demo(settings: DemoSettings, console: Console) -> bool:
         with console.status("waiting until Tiled holds everything"):
             tables = _published(server, key)
         lines = _judge(config, key, tables, session["truth"], settings)
-        _draw(tables, session["specimen"], settings.out)
+        figure = _draw(tables, session["specimen"], settings)
         _report(lines, settings.out, console)
-        console.print(f"figure    {settings.out / 'voltammogram.png'}")
+        console.print(f"figure    {figure}")
         console.print(f"run       {key}, in {time.monotonic() - began:.0f} s")
         if settings.keep:
             stack.pop_all()  # only now: whatever failed before has been ended
@@ -248,13 +249,23 @@ def _rows(columns: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
     ]
 
 
-def _draw(tables: _Tables, specimen: str, out: Path) -> None:
-    from cryoline.analysis.figures import voltammogram_figure
+def _draw(tables: _Tables, specimen: str, settings: DemoSettings) -> Path:
+    """Draw a voltammogram, or charge curves if nothing was swept; return the file."""
+    from cryoline.analysis.figures import charge_curve_figure, voltammogram_figure
 
-    figure = voltammogram_figure(
-        tables["raw"]["points"], tables["derived"].get("peaks"), specimen=specimen
-    )
-    figure.savefig(out / "voltammogram.png", dpi=150)
+    points, derived = tables["raw"]["points"], tables["derived"]
+    # A file does not say in a fixed place against what its potential was measured.
+    reference = "reference" if settings.recorded else "Li/Li$^+$"
+    if any(math.isfinite(r) for r in derived["half_cycles"]["scan_rate_mv_per_s"]):
+        path = settings.out / "voltammogram.png"
+        figure = voltammogram_figure(
+            points, derived.get("peaks"), specimen=specimen, reference=reference
+        )
+    else:
+        path = settings.out / "charge-curves.png"
+        figure = charge_curve_figure(points, specimen=specimen, reference=reference)
+    figure.savefig(path, dpi=150)
+    return path
 
 
 def _report(lines: Sequence[Line], out: Path, console: Console) -> None:

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from cryoline.analysis.errors import StreamError
 from cryoline.analysis.voltammetry import scan_rate_mv_per_s
 
-__all__ = ["capacity_figure", "voltammogram_figure"]
+__all__ = ["capacity_figure", "charge_curve_figure", "voltammogram_figure"]
 
 Columns: TypeAlias = Mapping[str, ArrayLike]
 
@@ -69,6 +69,35 @@ def voltammogram_figure(
     rate = scan_rate_mv_per_s or _rate(points, potential_v, half)
     parts = [specimen, f"{rate:.3g} mV/s" if rate else None]
     axes.set_title(", ".join(part for part in parts if part), fontsize=11)
+    return figure
+
+
+def charge_curve_figure(
+    points: Columns, *, specimen: str | None = None, reference: str = "reference"
+) -> Figure:
+    """Return potential against charge of each half cycle, one colour a cycle.
+
+    What a record at constant current shows, where a voltammogram shows two lines.
+    points: columns potential_v, charge_mah, cycle_number, half_cycle
+    Raises StreamError if a column is missing.
+    """
+    potential_v = _column(points, "potential_v")
+    charge_mah = _column(points, "charge_mah")
+    cycle = _column(points, "cycle_number")
+    half = _column(points, "half_cycle")
+    halves = [half == number for number in np.unique(half)]
+    passed = [np.abs(charge_mah[rows] - charge_mah[rows][0]) for rows in halves]
+    scale, unit = _unit(np.concatenate(passed), _CHARGE_UNITS)
+    figure, axes = _figure(5.6, 4.2)
+    colours = _colours(cycle)
+    for rows, charge in zip(halves, passed, strict=True):
+        colour = colours[int(cycle[rows][0])]
+        axes.plot(charge / scale, potential_v[rows], color=colour, linewidth=1.3)
+    _name_cycles(axes, colours, place="lower center")
+    axes.set_xlabel(f"charge of the half cycle / {unit}")
+    axes.set_ylabel(f"potential vs {reference} / V")
+    axes.margins(x=0.03, y=0.08)
+    axes.set_title(specimen or "", fontsize=11)
     return figure
 
 
@@ -165,11 +194,13 @@ def _named(colours: Mapping[int, Any]) -> list[int]:
     return [numbers[0], numbers[len(numbers) // 2], numbers[-1]]
 
 
-def _name_cycles(axes: Axes, colours: Mapping[int, Any]) -> None:
+def _name_cycles(
+    axes: Axes, colours: Mapping[int, Any], *, place: str = "lower right"
+) -> None:
     """Name every cycle, or the first and the last where there are many."""
     for number in _named(colours):
         axes.plot([], [], color=colours[number], linewidth=1.8, label=f"cycle {number}")
-    axes.legend(frameon=False, fontsize=9, loc="lower right")
+    axes.legend(frameon=False, fontsize=9, loc=place)
 
 
 def _mark_scan(

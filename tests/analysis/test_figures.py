@@ -7,7 +7,11 @@ import numpy as np
 import pytest
 
 from cryoline.analysis.errors import StreamError
-from cryoline.analysis.figures import capacity_figure, voltammogram_figure
+from cryoline.analysis.figures import (
+    capacity_figure,
+    charge_curve_figure,
+    voltammogram_figure,
+)
 
 
 def points(cycles=2, scale_a=1e-5, prefix="pot_"):
@@ -122,3 +126,20 @@ def test_a_missing_column_is_named() -> None:
 
     with pytest.raises(StreamError, match="needs one column 'current_a'"):
         voltammogram_figure(columns)
+
+
+def test_charge_curves_begin_each_half_cycle_at_zero_charge() -> None:
+    charge_mah = [0.0, 0.02, 0.04, 0.03, 0.01, 0.0]
+    points = {
+        "potential_v": [0.1, 0.2, 0.5, 0.4, 0.1, 0.05],
+        "charge_mah": charge_mah,
+        "cycle_number": [1, 1, 1, 1, 1, 1],
+        "half_cycle": [0, 0, 0, 1, 1, 1],
+    }
+
+    (axes,) = charge_curve_figure(points).axes
+
+    curves = [line.get_xdata() for line in axes.lines if len(line.get_xdata())]
+    assert axes.get_xlabel() == "charge of the half cycle / µAh"
+    np.testing.assert_allclose(curves[0], [0.0, 20.0, 40.0])
+    np.testing.assert_allclose(curves[1], [0.0, 20.0, 30.0])

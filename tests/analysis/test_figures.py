@@ -130,7 +130,7 @@ def test_a_missing_column_is_named() -> None:
 
 def test_charge_curves_begin_each_half_cycle_at_zero_charge() -> None:
     charge_mah = [0.0, 0.02, 0.04, 0.03, 0.01, 0.0]
-    points = {
+    points: dict[str, list[float]] = {
         "potential_v": [0.1, 0.2, 0.5, 0.4, 0.1, 0.05],
         "charge_mah": charge_mah,
         "cycle_number": [1, 1, 1, 1, 1, 1],
@@ -139,7 +139,8 @@ def test_charge_curves_begin_each_half_cycle_at_zero_charge() -> None:
 
     (axes,) = charge_curve_figure(points).axes
 
-    curves = [line.get_xdata() for line in axes.lines if len(line.get_xdata())]
+    drawn = [np.asarray(line.get_xdata(), dtype=float) for line in axes.lines]
+    curves = [x for x in drawn if x.size]
     assert axes.get_xlabel() == "charge of the half cycle / µAh"
     np.testing.assert_allclose(curves[0], [0.0, 20.0, 40.0])
     np.testing.assert_allclose(curves[1], [0.0, 20.0, 30.0])

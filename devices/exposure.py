@@ -1,0 +1,139 @@
+"""One exposure of a specimen as data: what is asked, what is allowed, what happened.
+
+A fluence is beam-normal and a mean over the scanned field, in electrons per nm2.
+"""
+
+from enum import IntEnum, StrEnum
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+__all__ = ["Exposure", "ExposureResult", "Outcome", "Purpose", "Ticket"]
+
+_Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+_NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+_Finite = Annotated[float, Field(allow_inf_nan=False)]
+_Pixels = Annotated[int, Field(ge=1, le=8192)]
+_Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9.-]*$", max_length=60)]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Purpose(StrEnum):
+    """What an exposure is for; all of them cost the specimen the same."""
+
+    SEARCH = "search"
+    VIEW = "view"
+    FOCUS = "focus"
+    TRACKING = "tracking"
+    PREVIEW = "preview"
+    RECORD = "record"
+
+
+class Outcome(IntEnum):
+    """How an exposure ended, as LastOutcome_RBV counts."""
+
+    NONE = 0
+    COMPLETE = 1
+    CUT = 2
+    """Blanked by somebody before its end."""
+    MAX_CHARGE = 3
+    MAX_TIME = 4
+    DEAD_MAN = 5
+    INTERLOCK = 6
+
+
+class Exposure(_Model):
+    """A raster scan over a field of a specimen's region, n times.
+
+    Images are (y, x), the tilt axis along y.
+    """
+
+    specimen: _Name
+    region: _Name = "region-1"
+    purpose: Purpose = Purpose.RECORD
+    width_px: _Pixels
+    height_px: _Pixels
+    pixel_nm: _Positive
+    dwell_s: _Positive
+    n_frames: Annotated[int, Field(ge=1)] = 1
+    flyback_s: _NotNegative = 0.0
+    """Per line."""
+    flyback_blanked: bool = True
+    tilt_deg: _Finite = 0.0
+    center_x_nm: _Finite = 0.0
+    """Shift of the scan field from the optical axis, across the tilt axis."""
+    center_y_nm: _Finite = 0.0
+
+    @property
+    def area_nm2(self) -> float:
+        """The scanned field."""
+        return self.width_px * self.height_px * self.pixel_nm**2
+
+    @property
+    def beam_on_s(self) -> float:
+        """Instrument time in which the beam is on the specimen."""
+        line_s = self.width_px * self.dwell_s
+        if not self.flyback_blanked:
+            line_s += self.flyback_s
+        return self.n_frames * self.height_px * line_s
+
+    @property
+    def duration_s(self) -> float:
+        """Instrument time from the first pixel to the last, flyback included."""
+        line_s = self.width_px * self.dwell_s + self.flyback_s
+        return self.n_frames * self.height_px * line_s
+
+
+class Ticket(_Model):
+    """Leave to make one exposure, on disk in the ledger before it exists here."""
+
+    uid: str
+    exposure: Exposure
+    current_pa: _Positive
+    """Probe current as last measured."""
+    current_limit_pa: _Positive
+    """What the reservation assumes: measured, and the margin."""
+    max_time_s: _Positive
+    """Beam-on time at which the instrument blanks."""
+    max_charge_c: _Positive
+    """Charge at which the instrument blanks."""
+    reserved_e_per_nm2: _Positive
+
+    def arming(self) -> dict[str, Any]:
+        """Return what the instrument needs to know to arm this exposure."""
+        keys = (
+            "width_px",
+            "height_px",
+            "pixel_nm",
+            "dwell_s",
+            "n_frames",
+            "flyback_s",
+            "flyback_blanked",
+            "center_x_nm",
+            "center_y_nm",
+        )
+        scan = {key: getattr(self.exposure, key) for key in keys}
+        limits = {"max_time_s": self.max_time_s, "max_charge_c": self.max_charge_c}
+        return {"ticket": self.uid, **scan, **limits}
+
+
+class ExposureResult(_Model):
+    """What the instrument counted, as it logged it."""
+
+    ticket_uid: str
+    outcome: Outcome
+    charge_c: _NotNegative
+    beam_on_s: _NotNegative
+    frames: Annotated[int, Field(ge=0)]
+    """Complete frames."""
+    counter: Annotated[int, Field(ge=0)]
+    """The instrument's exposure counter after this one."""
+    boot_id: str
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether it ended before its last pixel."""
+        return self.outcome is not Outcome.COMPLETE

@@ -80,9 +80,18 @@ def encode_view(view: View) -> dict[str, Any]:
 def decode_view(values: dict[str, Any]) -> View:
     """Return the view that was encoded."""
     fluence = np.frombuffer(base64.b64decode(values["fluence"]), dtype="<f4")
+    per_frame = [np.array(values[name], dtype=float) for name in _PER_FRAME]
     return View(
-        **{name: values[name] for name in _SCALARS},
-        **{name: np.array(values[name], dtype=float) for name in _PER_FRAME},
-        seed=tuple(values["seed"]),
+        tilt_deg=values["tilt_deg"],
+        width_px=values["width_px"],
+        height_px=values["height_px"],
+        pixel_nm=values["pixel_nm"],
+        dwell_s=values["dwell_s"],
+        frame_charge_c=per_frame[0],
+        frame_fraction=per_frame[1],
+        offset_x_nm=per_frame[2],
+        offset_y_nm=per_frame[3],
         fluence=fluence.reshape(values["fluence_shape"]),
+        cell_nm=values["cell_nm"],
+        seed=tuple(values["seed"]),
     )

@@ -26,7 +26,14 @@ from cryoline.sim.phantom_knobs import (
     wire_knobs,
 )
 
-__all__ = ["BEAD_CENTER_NM", "BEAD_DIAMETER_NM", "Phantom", "make_bead", "make_wire"]
+__all__ = [
+    "BEAD_CENTER_NM",
+    "BEAD_DIAMETER_NM",
+    "Phantom",
+    "make_bead",
+    "make_wire",
+    "random_field",
+]
 
 Volume = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -79,9 +86,7 @@ def make_wire(
     knobs = wire_knobs(n_cycles)
     rng = np.random.default_rng([seed, n_cycles])
     depth = diameter_nm / 2 - _radius(shape, voxel_nm)
-    depth -= knobs.roughness_nm * _random_field(
-        shape, _SURFACE_LENGTH_NM, voxel_nm, rng
-    )
+    depth -= knobs.roughness_nm * random_field(shape, _SURFACE_LENGTH_NM, voxel_nm, rng)
     core = depth > 0
     pore, open_pore = _pores(core, depth, knobs, rng, voxel_nm, diameter_nm)
     silicon = core & ~pore
@@ -131,7 +136,7 @@ def _radius(shape: tuple[int, int, int], voxel_nm: float) -> Volume:
     return radius
 
 
-def _random_field(
+def random_field(
     shape: tuple[int, int, int],
     length_nm: float,
     voxel_nm: float,
@@ -161,7 +166,7 @@ def _pores(
     pore = np.zeros_like(core)
     if knobs.porosity == 0:
         return pore, pore
-    field = _random_field(core.shape, knobs.pore_length_nm, voxel_nm, rng)
+    field = random_field(core.shape, knobs.pore_length_nm, voxel_nm, rng)
     inward = np.clip(depth[core] / (diameter_nm / 2), 0, 1)
     fraction = np.clip(knobs.porosity * (1.15 - 0.5 * inward), 1e-6, 0.9)
     pore[core] = field[core] < ndtri(fraction)

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cryoline.acquisition.errors import ConfigError
 from cryoline.acquisition.layout import DataLayout
+from cryoline.acquisition.path_map import Folder, PathMap
 from cryoline.plugins import registry
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "DeviceSection",
     "EpicsSection",
     "InstrumentSection",
+    "PathSection",
     "TiledSection",
     "find_config",
     "load_config",
@@ -72,6 +74,17 @@ class TiledSection(_Section):
     """Relative to the data directory; mode 0600. CRYOLINE_TILED_API_KEY wins."""
 
 
+class PathSection(_Section):
+    """A folder of detector files that other computers know by other names."""
+
+    session: Path
+    """On this host; relative to this file."""
+    instrument: Annotated[str, Field(min_length=1)] | None = None
+    """On the computer that writes the files; the session's name if left out."""
+    server: Path | None = None
+    """On the computer of the Tiled server; the session's name if left out."""
+
+
 class Config(_Section):
     """One instrument.toml, checked; ``path`` is the file that it came from."""
 
@@ -80,11 +93,21 @@ class Config(_Section):
     epics: EpicsSection = EpicsSection()
     tiled: TiledSection = TiledSection()
     devices: dict[str, DeviceSection] = {}
+    paths: dict[str, PathSection] = {}
 
     @property
     def layout(self) -> DataLayout:
         """The folders below the data directory."""
         return DataLayout(self._resolve(self.instrument.data_directory))
+
+    @property
+    def path_map(self) -> PathMap:
+        """Where detector files may lie, and what each computer calls them."""
+        others = (
+            Folder(self._resolve(path.session), path.instrument, path.server)
+            for path in self.paths.values()
+        )
+        return PathMap.of(self.layout, others)
 
     @property
     def fingerprint(self) -> str:

@@ -23,6 +23,11 @@ class DataLayout:
         return self._folder("journal", "derived")
 
     @property
+    def analysed(self) -> Path:
+        """The analysis worker's notes of finished runs that gave it nothing to do."""
+        return self._folder("journal", "analysed")
+
+    @property
     def published(self) -> Path:
         """The publisher's markers of runs verified in Tiled."""
         return self._folder("journal", "published")
@@ -31,6 +36,11 @@ class DataLayout:
     def tiled(self) -> Path:
         """Catalog, tables, configuration and key of the embedded Tiled server."""
         return self._folder("tiled")
+
+    @property
+    def raw_data(self) -> Path:
+        """Files that detectors write, registered in Tiled and read from there."""
+        return self._folder("raw")
 
     @property
     def results(self) -> Path:

@@ -1,6 +1,7 @@
 """The embedded Tiled server: a process of its own, on loopback, with a key."""
 
 import contextlib
+import json
 import os
 import sqlite3
 import subprocess
@@ -17,6 +18,7 @@ from typing import Final, Self
 from cryoline.acquisition.config import Config
 from cryoline.acquisition.errors import TiledServerError
 from cryoline.acquisition.layout import DataLayout
+from cryoline.acquisition.path_map import PathMap
 from cryoline.acquisition.ports import any_free, is_free, owner_of
 from cryoline.acquisition.process_identity import (
     ProcessIdentity,
@@ -42,9 +44,7 @@ catalog:
   writable_storage:
     - "file://localhost{tiled}/files"
     - "sqlite:///{tiled}/tables.db"
-  readable_storage:
-    - "{results}"
-    - "{raw}"
+  readable_storage: {readable}
   init_if_not_exists: false  # tiled_process does it
 authentication:
   single_user_api_key: "${{{variable}}}"
@@ -77,12 +77,20 @@ class TiledServer:
     """0: the port of the last start if it is free, else any free one."""
     api_key_file: Path = Path("tiled/api_key")
     """Relative to the data directory."""
+    readable: tuple[Path, ...] = ()
+    """Folders of data files beside those of the data directory."""
 
     @classmethod
     def from_config(cls, config: Config) -> Self:
         """Return the server that a configuration describes."""
         tiled = config.tiled
-        return cls(config.layout, tiled.host, tiled.port, tiled.api_key_file)
+        return cls(
+            config.layout,
+            tiled.host,
+            tiled.port,
+            tiled.api_key_file,
+            config.path_map.readable,
+        )
 
     @property
     def state_path(self) -> Path:
@@ -166,8 +174,7 @@ class TiledServer:
             _CONFIGURATION.format(
                 catalog=catalog,
                 tiled=self.layout.tiled.resolve(),
-                results=self.layout.results.resolve(),
-                raw=self._raw_files(),
+                readable=json.dumps([str(folder) for folder in self._readable()]),
                 variable=API_KEY_VARIABLE,
                 host=self.host,
                 port=port,
@@ -196,10 +203,10 @@ class TiledServer:
         write_state(self.state_path, state)
         return process, url
 
-    def _raw_files(self) -> Path:
-        folder = self.layout.root.resolve() / "raw"
-        folder.mkdir(exist_ok=True)
-        return folder
+    def _readable(self) -> tuple[Path, ...]:
+        """Return the folders whose files the server may read, each once."""
+        own = PathMap.of(self.layout).readable
+        return tuple(dict.fromkeys((*own, *self.readable)))
 
     def _choose_port(self) -> int:
         if self.port:

@@ -7,7 +7,9 @@
     +-- DemoError              the demo could not come to its end
     +-- ConnectionFailed       an IOC or server that does not answer
     +-- PlanRefused            a plan that may not start as it was asked
-    +-- RecordsError           the file of counters can't be kept
+    |   +-- DoseRefused        an exposure that the dose ledger does not allow
+    +-- RecordsError           a file of records can't be kept
+    |   +-- LedgerError        the dose ledger can't be used, or not for this
     +-- JournalError           a document that can't be made to last
     |   +-- JournalLineError   a complete line of a journal that can't be read
     |   +-- JournalReplacedError   a journal that became another while it was read
@@ -21,9 +23,11 @@ __all__ = [
     "ConnectionFailed",
     "CryolineError",
     "DemoError",
+    "DoseRefused",
     "JournalError",
     "JournalLineError",
     "JournalReplacedError",
+    "LedgerError",
     "PlanRefused",
     "PublishError",
     "RecordsError",
@@ -52,8 +56,16 @@ class PlanRefused(CryolineError):
     """A plan asks for what the instrument or the rules do not allow."""
 
 
+class DoseRefused(PlanRefused):
+    """An exposure or a series costs the specimen more than it may; nothing is booked."""
+
+
 class RecordsError(CryolineError):
-    """The file of counters can't be read or written."""
+    """A file of records (counters, dose, custody) can't be read or written."""
+
+
+class LedgerError(RecordsError):
+    """The dose ledger can't be read or written, or does not know what is meant."""
 
 
 class JournalError(CryolineError):

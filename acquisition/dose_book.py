@@ -1,0 +1,208 @@
+"""The accounts of the dose ledger: what an exposure books, and what a region holds.
+
+Amounts are whole 1e-3 e/nm2, rounded up when booked and a limit down: rounding can
+refuse an exposure, and never hide one.
+"""
+
+import json
+import math
+import os
+import socket
+import sqlite3
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Final
+
+from cryoline.acquisition.process_identity import ProcessIdentity
+from cryoline.devices.exposure import Exposure
+
+__all__ = [
+    "Balance",
+    "Shape",
+    "balance",
+    "blocking_tickets",
+    "book",
+    "from_milli",
+    "is_owner_alive",
+    "limit_milli",
+    "record",
+    "regions_charged",
+    "this_owner",
+    "to_milli",
+]
+
+_LARGEST_MILLI: Final = 10**15
+"""1e12 e/nm2; a charge beyond it is booked as this, so that sums can't overflow."""
+_SHAPE_KEYS: Final = (
+    "specimen",
+    "region",
+    "purpose",
+    "width_px",
+    "height_px",
+    "pixel_nm",
+    "dwell_s",
+    "n_frames",
+    "flyback_s",
+    "flyback_blanked",
+)
+
+
+def to_milli(fluence_e_per_nm2: float) -> int:
+    """Return a fluence as it is booked: in whole 1e-3 e/nm2, rounded up."""
+    return min(math.ceil(min(fluence_e_per_nm2, 1e13) * 1000), _LARGEST_MILLI)
+
+
+def limit_milli(limit_e_per_nm2: float) -> int:
+    """Return a limit in whole 1e-3 e/nm2, rounded down."""
+    return math.floor(limit_e_per_nm2 * 1000)
+
+
+def from_milli(milli: int) -> float:
+    """Return a booked amount in e/nm2."""
+    return milli / 1000
+
+
+def regions_charged(exposure: Exposure) -> dict[str, float]:
+    """Return the regions that an exposure hits, and the part of its fluence each gets.
+
+    The one place that rules on it. Now: the region that the exposure names, the mean
+    over its field. Footprints that overlap a neighbour will be found here.
+    """
+    return {exposure.region: 1.0}
+
+
+class Shape(tuple[Any, ...]):
+    """What must be equal for an exposure to be one that a series has declared.
+
+    Tilt and place in the region are free: tracking moves the field.
+    """
+
+    __slots__ = ()
+
+    @classmethod
+    def of(cls, exposure: Exposure) -> "Shape":
+        """Return the shape of an exposure."""
+        return cls(getattr(exposure, key) for key in _SHAPE_KEYS)
+
+
+@dataclass(frozen=True)
+class Balance:
+    """What the accounts of a region hold, in 1e-3 e/nm2."""
+
+    settled: int
+    tickets: int
+    """Reserved for exposures that may have been made, in full."""
+    series: int
+    """Reserved for the exposures of open series that have no ticket yet."""
+
+    @property
+    def total(self) -> int:
+        """All that counts against the limit."""
+        return self.settled + self.tickets + self.series
+
+
+def balance(connection: sqlite3.Connection, specimen: str, region: str) -> Balance:
+    """Return the sums of a region's accounts."""
+    rows = connection.execute(
+        "SELECT account, sum(milli_e_per_nm2) FROM bookings "
+        "WHERE specimen = ? AND region = ? GROUP BY account",
+        (specimen, region),
+    )
+    sums = dict(rows.fetchall())
+    return Balance(sums.get("settled", 0), sums.get("ticket", 0), sums.get("series", 0))
+
+
+def blocking_tickets(
+    connection: sqlite3.Connection, specimen: str, region: str
+) -> tuple[str, ...]:
+    """Return the tickets charged above their reservation that nobody has seen yet."""
+    rows = connection.execute(
+        "SELECT DISTINCT e.ticket FROM events e WHERE e.over = 1 AND e.specimen = ? "
+        "AND EXISTS (SELECT 1 FROM bookings b WHERE b.event = e.uid AND b.region = ?) "
+        "AND e.id > coalesce((SELECT max(a.id) FROM events a WHERE a.specimen = ? "
+        "AND a.region = ? AND a.kind = 'acknowledge'), 0)",
+        (specimen, region, specimen, region),
+    )
+    return tuple(ticket for (ticket,) in rows)
+
+
+def record(
+    connection: sqlite3.Connection,
+    kind: str,
+    body: Mapping[str, Any],
+    **columns: str | int | None,
+) -> str:
+    """Append an event, and return its UUID."""
+    uid = str(uuid.uuid4())
+    values = {
+        "uid": uid,
+        "kind": kind,
+        "time_s": time.time(),
+        "owner": json.dumps(this_owner()),
+        "body": json.dumps(body),
+        **columns,
+    }
+    names, marks = ", ".join(values), ", ".join("?" * len(values))
+    connection.execute(
+        f"INSERT INTO events ({names}) VALUES ({marks})", tuple(values.values())
+    )
+    return uid
+
+
+def book(
+    connection: sqlite3.Connection,
+    event: str,
+    account: str,
+    amounts: Mapping[str, int],
+    exposure: Exposure,
+    ticket: str | None = None,
+) -> None:
+    """Book amounts (region: 1e-3 e/nm2) of an exposure's specimen to one account."""
+    connection.executemany(
+        "INSERT INTO bookings (event, ticket, specimen, region, purpose, account, "
+        "milli_e_per_nm2) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        [
+            (
+                event,
+                ticket,
+                exposure.specimen,
+                region,
+                str(exposure.purpose),
+                account,
+                milli,
+            )
+            for region, milli in amounts.items()
+        ],
+    )
+
+
+@lru_cache(maxsize=1)
+def _owner_of(pid: int) -> dict[str, Any]:
+    identity = ProcessIdentity.of(pid)
+    return {"host": socket.gethostname(), "boot": _kernel_boot(), **identity.as_dict()}
+
+
+def this_owner() -> dict[str, Any]:
+    """Return what names this process, on this machine, since its last start."""
+    return _owner_of(os.getpid())
+
+
+def is_owner_alive(owner: Mapping[str, Any]) -> bool:
+    """Return whether the process that wrote a row may still act on it.
+
+    A process of another machine counts as living: nobody here can know.
+    """
+    if owner["boot"] != _kernel_boot():
+        return bool(owner["host"] != socket.gethostname())
+    identity = ProcessIdentity.from_state(dict(owner))
+    return identity is None or identity.is_alive()
+
+
+@lru_cache(maxsize=1)
+def _kernel_boot() -> str:
+    path = Path("/proc/sys/kernel/random/boot_id")
+    return path.read_text(encoding="utf-8").strip() if path.exists() else ""

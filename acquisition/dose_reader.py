@@ -1,0 +1,71 @@
+"""What the dose ledger holds, read and never changed."""
+
+from cryoline.acquisition.dose_book import balance, blocking_tickets, from_milli
+from cryoline.acquisition.dose_queries import (
+    effective_limit,
+    find_rows,
+    list_open_series,
+    list_open_tickets,
+    list_regions,
+    list_specimens,
+)
+from cryoline.acquisition.dose_records import LedgerRow, OpenSeries, OpenTicket, Usage
+from cryoline.acquisition.dose_schema import LedgerFile
+from cryoline.devices.exposure import Ticket
+
+__all__ = ["LedgerReader"]
+
+
+class LedgerReader:
+    """Answers from the file of a ledger; each sees one moment of it."""
+
+    def __init__(self, file: LedgerFile, limit_e_per_nm2: float) -> None:
+        self._file = file
+        self.limit_e_per_nm2 = limit_e_per_nm2
+        """The configured limit; that of a region may be lower."""
+
+    def usage(self, specimen: str, region: str) -> Usage:
+        """Return what a region has received and may yet; zero if it is not known."""
+        with self._file.reading() as connection:
+            held = balance(connection, specimen, region)
+            limit = effective_limit(connection, specimen, region, self.limit_e_per_nm2)
+            blocking = blocking_tickets(connection, specimen, region)
+        return Usage(
+            specimen,
+            region,
+            settled_e_per_nm2=from_milli(held.settled),
+            reserved_e_per_nm2=from_milli(held.tickets + held.series),
+            unsettled_e_per_nm2=from_milli(held.tickets),
+            limit_e_per_nm2=from_milli(limit),
+            left_e_per_nm2=from_milli(max(0, limit - held.total)),
+            blocked_by=blocking,
+        )
+
+    def unsettled(self) -> list[Ticket]:
+        """Return the tickets that count in full, oldest first."""
+        return [opened.ticket for opened in self.open_tickets()]
+
+    def open_tickets(self) -> list[OpenTicket]:
+        """Return the same, with what is needed to reconcile them."""
+        with self._file.reading() as connection:
+            return list_open_tickets(connection)
+
+    def open_series_left(self) -> list[OpenSeries]:
+        """Return the series that are not closed, oldest first."""
+        with self._file.reading() as connection:
+            return list_open_series(connection)
+
+    def specimens(self) -> list[str]:
+        """Return every specimen that the ledger knows."""
+        with self._file.reading() as connection:
+            return list_specimens(connection)
+
+    def regions(self, specimen: str) -> list[str]:
+        """Return every region of a specimen that the ledger knows."""
+        with self._file.reading() as connection:
+            return list_regions(connection, specimen)
+
+    def history(self, specimen: str) -> list[LedgerRow]:
+        """Return every event of a specimen, oldest first."""
+        with self._file.reading() as connection:
+            return list(find_rows(connection, "specimen = ?", specimen))

@@ -1,0 +1,116 @@
+"""What the dose ledger answers: usage of a region, a settled exposure, open items."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from cryoline.devices.exposure import Ticket
+
+__all__ = ["LedgerRow", "OpenSeries", "OpenTicket", "Settlement", "Usage"]
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What a region of a specimen has received and may yet receive.
+
+    Beam-normal fluence, mean over the scanned field.
+    """
+
+    specimen: str
+    region: str
+    settled_e_per_nm2: float
+    """Charged by what the instrument counted."""
+    reserved_e_per_nm2: float
+    """Promised to exposures, their worst case: open series and open tickets."""
+    unsettled_e_per_nm2: float
+    """The part of it that open tickets hold: it may have hit the specimen."""
+    limit_e_per_nm2: float
+    left_e_per_nm2: float
+    """What the next reservation may ask for; never negative."""
+    blocked_by: tuple[str, ...] = ()
+    """Tickets charged above their reservation that nobody has acknowledged."""
+
+    @property
+    def is_blocked(self) -> bool:
+        """Whether every reservation is refused until somebody has looked."""
+        return bool(self.blocked_by)
+
+
+@dataclass(frozen=True)
+class Settlement:
+    """An exposure as it was charged."""
+
+    ticket_uid: str
+    fluence_e_per_nm2: float
+    """What this exposure has cost its region."""
+    reserved_e_per_nm2: float
+    """What it was allowed to."""
+    over: bool
+    """Whether it has cost more; its region is blocked then."""
+    prior_e_per_nm2: float
+    """Everything that was charged to the region before this exposure's charge."""
+    backup_problem: str = ""
+    """Why the ledger's backup could not be renewed; the charge itself is safe."""
+
+    def with_backup_problem(self, problem: str) -> "Settlement":
+        """Return the same, with what came of the backup."""
+        return replace(self, backup_problem=problem)
+
+    @property
+    def after_e_per_nm2(self) -> float:
+        """Everything that has been charged to the region, this exposure included."""
+        return self.prior_e_per_nm2 + self.fluence_e_per_nm2
+
+
+@dataclass(frozen=True)
+class OpenTicket:
+    """A ticket that counts in full, because nobody knows yet what came of it."""
+
+    ticket: Ticket
+    series: str | None
+    time_s: float
+    """Wall time of the reservation, Unix seconds."""
+    source: str
+    boot_id: str
+    """The instrument's at the reservation."""
+    counter: int
+    """The instrument's exposure counter at the reservation."""
+    owner: Mapping[str, Any]
+    is_owner_alive: bool
+    """Whether the process that reserved it may still expose by it."""
+    reason: str = ""
+    """Why it could not be settled, if somebody has tried."""
+
+
+@dataclass(frozen=True)
+class OpenSeries:
+    """A series that still holds an envelope."""
+
+    uid: str
+    left_e_per_nm2: Mapping[tuple[str, str], float]
+    """What it still holds of each specimen and region, without its tickets."""
+    time_s: float
+    owner: Mapping[str, Any]
+    is_owner_alive: bool
+
+
+@dataclass(frozen=True)
+class LedgerRow:
+    """One event of the ledger, as it was written."""
+
+    id: int
+    uid: str
+    kind: str
+    time_s: float
+    specimen: str | None
+    region: str | None
+    series: str | None
+    shape: int | None
+    """Which of the series' declared exposures it is."""
+    ticket: str | None
+    source: str | None
+    boot_id: str | None
+    counter: int | None
+    over: bool
+    owner: Mapping[str, Any]
+    body: Mapping[str, Any]

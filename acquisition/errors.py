@@ -14,6 +14,7 @@
     |   +-- JournalLineError   a complete line of a journal that can't be read
     |   +-- JournalReplacedError   a journal that became another while it was read
     +-- PublishError           a journaled run that can't be written to Tiled
+    |   +-- FileNotReadyError  a data file that can't be read, yet or at all
     +-- ServiceError           a background process that can't be started or ended
         +-- TiledServerError   the same of the embedded Tiled server
 """
@@ -24,6 +25,7 @@ __all__ = [
     "CryolineError",
     "DemoError",
     "DoseRefused",
+    "FileNotReadyError",
     "JournalError",
     "JournalLineError",
     "JournalReplacedError",
@@ -82,6 +84,10 @@ class JournalReplacedError(JournalError):
 
 class PublishError(CryolineError):
     """A journaled run can't be written to Tiled as it is; other runs go on."""
+
+
+class FileNotReadyError(PublishError):
+    """A file that a run names can't be read; it may still come, or it is damaged."""
 
 
 class ServiceError(CryolineError):

@@ -7,11 +7,17 @@
     +-- ProgramRefused         the instrument does not take a program
     +-- ProgramFailed          the instrument ended a program for its own reason
     +-- OperatorRefused        a person answered no
+    +-- ExposureRefused        the beam or a detector does not take an exposure
+    +-- ExposureFailed         nobody knows how an exposure ended, or its data is lost
+    +-- MoveFailed             a stage axis did not arrive where it was sent
 """
 
 __all__ = [
     "DeviceError",
+    "ExposureFailed",
+    "ExposureRefused",
     "InstrumentUnreachable",
+    "MoveFailed",
     "OperatorRefused",
     "ProgramFailed",
     "ProgramRefused",
@@ -36,3 +42,15 @@ class ProgramFailed(DeviceError):
 
 class OperatorRefused(DeviceError):
     """The person at the panel refused the step."""
+
+
+class ExposureRefused(DeviceError):
+    """The beam or a detector does not take an exposure; nothing was exposed."""
+
+
+class ExposureFailed(DeviceError):
+    """An exposure's end is not known, or a detector could not record it."""
+
+
+class MoveFailed(DeviceError):
+    """An axis is stuck, was stopped, or ended elsewhere than it was sent."""

@@ -8,7 +8,14 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-__all__ = ["Exposure", "ExposureResult", "Outcome", "Purpose", "Ticket"]
+__all__ = [
+    "Exposure",
+    "ExposureResult",
+    "Outcome",
+    "ProbeCurrent",
+    "Purpose",
+    "Ticket",
+]
 
 _Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 _NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -118,6 +125,17 @@ class Ticket(_Model):
         scan = {key: getattr(self.exposure, key) for key in keys}
         limits = {"max_time_s": self.max_time_s, "max_charge_c": self.max_charge_c}
         return {"ticket": self.uid, **scan, **limits}
+
+
+class ProbeCurrent(_Model):
+    """What is known of the beam's current."""
+
+    current_pa: _NotNegative
+    """As last measured."""
+    age_s: _NotNegative
+    """Instrument time since then."""
+    current_max_pa: _Positive
+    """What the source can give at most."""
 
 
 class ExposureResult(_Model):

@@ -31,12 +31,20 @@ def _relax(
     kick: NDArray[np.float64],
     keep_spike: NDArray[np.float64],
     noise: NDArray[np.float64],
-) -> None:
-    """Apply one exact step of an Ornstein-Uhlenbeck process a row of noise."""
+) -> float:
+    """Apply one exact step of an Ornstein-Uhlenbeck process a row of noise.
+
+    Returns the time integral of water and oxygen, ppm s.
+    """
+    integral_ppm_s = 0.0
     for row in range(noise.shape[0]):
         for k in range(state.shape[0]):
             state[k] = keep[k] * state[k] + kick[k] * noise[row, k]
             spike[k] *= keep_spike[k]
+            if k >= 2:
+                ppm = max(_MEAN[k] + state[k] + spike[k], _FLOOR[k])
+                integral_ppm_s += ppm * _GRID_S
+    return integral_ppm_s
 
 
 class Glovebox:
@@ -55,6 +63,8 @@ class Glovebox:
         self._kick = _SPREAD * np.sqrt(1 - self._keep**2)
         self._keep_spike = np.exp(-_GRID_S / _PURGE_S)
         self.door_open = False
+        self.exposure_ppm_s = 0.0
+        """Water and oxygen that something open in the box has met since the start."""
 
     def advance(self, time_s: float) -> None:
         """Go on to the grid step at or before this instrument time."""
@@ -62,7 +72,7 @@ class Glovebox:
         if due <= 0:
             return
         noise = self._rng.standard_normal((due, len(_MEAN)))
-        _relax(
+        self.exposure_ppm_s += _relax(
             self._deviation,
             self._spike,
             self._keep,

@@ -5,6 +5,7 @@ from typing import Any, Final
 
 from cryoline.sim.clock import ClockMode
 from cryoline.sim.errors import RefusedError
+from cryoline.sim.microscope_commands import MICROSCOPE_COMMANDS
 from cryoline.sim.operator import Answer
 from cryoline.sim.panels import panel_values
 from cryoline.sim.world import CellKind, World
@@ -87,6 +88,7 @@ COMMANDS: Final[Mapping[str, Command]] = {
     "lab.step": (lambda w: w.step(), {}),
     "lab.reset": (lambda w, seed: w.reset(seed), {"seed": int}),
     "lab.mount": (lambda w, cell: w.mount(CellKind(cell)), {"cell": int}),
+    **MICROSCOPE_COMMANDS,
 }
 
 

@@ -9,6 +9,7 @@ import typer
 
 from cryoline.sim.errors import LabError
 from cryoline.sim.laboratory import Lab, find_lab, start_lab
+from cryoline.sim.prefixes import GROUPS
 
 __all__ = ["Lab", "app", "find_lab", "start_lab"]
 
@@ -34,6 +35,13 @@ class Cell(StrEnum):
     NANOWIRE = "nanowire"
 
 
+class Specimen(StrEnum):
+    """What is in the microscope's holder."""
+
+    WIRE = "wire"
+    BEAD = "bead"
+
+
 Directory = Annotated[
     Path, typer.Option("--dir", help="Directory of the laboratory's files and logs.")
 ]
@@ -52,8 +60,12 @@ def up(
     recorded: Annotated[
         Path | None, typer.Option(help="Play this measurement in place of a cell.")
     ] = None,
+    specimen: Annotated[
+        Specimen, typer.Option(help="What is in the microscope's holder.")
+    ] = Specimen.WIRE,
     port: Annotated[
-        int | None, typer.Option(help="First of four ports; free ones by default.")
+        int | None,
+        typer.Option(help=f"First of {len(GROUPS)} ports; free ones by default."),
     ] = None,
 ) -> None:
     """Start the laboratory; it goes on until `cryoline sim down`."""
@@ -65,6 +77,7 @@ def up(
             mode=mode.value,
             cell=cell.value,
             recorded=recorded,
+            specimen=specimen.value,
             first_port=port,
             detached=True,
         )

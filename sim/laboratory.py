@@ -157,6 +157,7 @@ def start_lab(
     mode: str = "free",
     cell: str = "wafer",
     recorded: Path | None = None,
+    specimen: str = "wire",
     first_port: int | None = None,
     detached: bool = False,
 ) -> Lab:
@@ -195,7 +196,8 @@ def start_lab(
             },
         )
         world = ["--seed", str(seed), "--factor", str(factor), "--mode", mode]
-        world += ["--cell", cell]
+        world += ["--cell", cell, "--specimen", specimen]
+        world += ["--directory", str(directory)]
         if recorded is not None:
             world += ["--recorded", str(recorded.absolute())]
         try:

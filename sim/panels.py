@@ -3,12 +3,22 @@
 from typing import Any, Final
 
 from cryoline.sim.errors import RefusedError
+from cryoline.sim.microscope_panels import beam_values, stage_values
 from cryoline.sim.truth import truth_values
 from cryoline.sim.world import World
 
 __all__ = ["INSTRUMENTS", "panel_values"]
 
-INSTRUMENTS: Final = ("potentiostat", "glovebox", "operator", "clock")
+INSTRUMENTS: Final = (
+    "potentiostat",
+    "glovebox",
+    "operator",
+    "clock",
+    "stage",
+    "beam",
+    "haadf",
+    "eds",
+)
 
 
 def panel_values(world: World, instrument: str) -> dict[str, dict[str, Any]]:
@@ -23,8 +33,14 @@ def panel_values(world: World, instrument: str) -> dict[str, dict[str, Any]]:
         return {
             "clock": _clock(world),
             "lab": _lab(world),
-            "truth": truth_values(world.potentiostat),
+            "truth": truth_values(world.potentiostat, world.microscope, world.time_s),
         }
+    if instrument == "stage":
+        return {"stage": stage_values(world.microscope, world.time_s)}
+    if instrument == "beam":
+        return {"beam": beam_values(world.microscope, world.time_s)}
+    if instrument in ("haadf", "eds"):
+        return {instrument: {}}  # a detector's state is its server's own
     raise RefusedError(
         f"world: no instrument {instrument!r}; known: {', '.join(INSTRUMENTS)}"
     )
@@ -89,4 +105,5 @@ def _lab(world: World) -> dict[str, Any]:
         "Mode": int(world.clock.mode),
         "Cell": int(world.cell_kind),
         "Reset": world.seed,
+        **world.microscope.faults.by_pv(),
     }

@@ -9,6 +9,8 @@ PREFIXES: Final = {
     "glovebox": "SIM:GB1:",
     "operator": "SIM:OP1:",
     "clock": "SIM:CLK:",
+    "stage": "SIM:STAGE1:",
+    "beam": "SIM:BEAM1:",
     "lab": "SIM:LAB:",
     "truth": "SIM:TRUTH:",
 }
@@ -18,5 +20,7 @@ GROUPS: Final = {
     "glovebox": ("glovebox",),
     "operator": ("operator",),
     "clock": ("clock", "lab", "truth"),
+    "stage": ("stage",),
+    "beam": ("beam",),
 }
 """The prefixes that each server process serves, its own first."""

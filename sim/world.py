@@ -4,15 +4,20 @@ Whoever asks for anything first brings everything up to the present, so that no
 result depends on who asks how often.
 """
 
+import math
+import time
 from collections.abc import Callable
 from enum import IntEnum
-from typing import Final
+from pathlib import Path
+from typing import Any, Final
 
 from cryoline.sim.cell_parameters import nanowire, wafer
 from cryoline.sim.cell_source import CellSource
 from cryoline.sim.clock import ClockMode, SimClock
 from cryoline.sim.errors import RefusedError
+from cryoline.sim.exposure_log import ExposureLog
 from cryoline.sim.limits import ADVANCE_MAX_S, SEED_MAX
+from cryoline.sim.microscope import Microscope
 from cryoline.sim.operator import SimulatedOperator
 from cryoline.sim.point_buffer import PAGE_ROWS, POINTS_MAX
 from cryoline.sim.potentiostat import Potentiostat
@@ -24,6 +29,7 @@ __all__ = ["CellKind", "World"]
 
 _CATCH_UP_S: Final = 50_000.0
 """Most instrument time computed at once (about 50 ms); beyond it the clock waits."""
+_SPECIMEN_CYCLES: Final = 1
 
 
 class CellKind(IntEnum):
@@ -38,6 +44,9 @@ class World:
     """Everything of the laboratory that is not a server.
 
     recorded: the measurement to play when the recorded cell is mounted
+    specimen: what is in the microscope's holder, "wire" or "bead"
+    directory: where the exposure log and the truth are kept; None keeps no files
+    boot_id: tells this world from those before it
     """
 
     def __init__(
@@ -47,6 +56,9 @@ class World:
         cell: CellKind = CellKind.WAFER,
         clock: SimClock | None = None,
         recorded: RecordedSource | None = None,
+        specimen: str = "wire",
+        directory: Path | None = None,
+        boot_id: str = "",
     ) -> None:
         self.clock = clock or SimClock()
         self._recorded = recorded
@@ -54,6 +66,12 @@ class World:
         self.generation = 0
         self._told: dict[str, int] = {}
         self._aware: dict[str, int] = {}
+        self._polled_wall_s: dict[str, float] = {}
+        self.directory = directory
+        self._specimen_seed = seed
+        self._specimen_kind = specimen
+        log = directory / "exposures.jsonl" if directory else None
+        self._exposures = ExposureLog(log, boot_id=boot_id)
         self._build(seed, cell)
 
     def _build(self, seed: int, cell: CellKind) -> None:
@@ -70,6 +88,7 @@ class World:
         self.potentiostat = Potentiostat(source, seed=seed, time_s=time_s)
         self.glovebox = Glovebox(seed=seed, time_s=time_s)
         self.operator = SimulatedOperator()
+        self.microscope = Microscope(seed=seed, log=self._exposures, time_s=time_s)
         self._wake_at_s: float | None = None
 
     def _source(self, cell: CellKind) -> Source:
@@ -85,7 +104,13 @@ class World:
         return self._recorded.fresh()
 
     def reset(self, seed: int) -> None:
-        """Make everything as after the start, but let the clock go on."""
+        """Make everything as after the start, but let the clock go on.
+
+        The specimen is whole again. The exposure log and its counter go on, as in
+        hardware that nobody can turn back.
+        """
+        self.catch_up()
+        self.microscope.blank(self.time_s)
         self._build(seed, self._first_cell)
         self.generation += 1
 
@@ -96,7 +121,24 @@ class World:
         """
         self._aware[instrument] = self._told.get(instrument, self.generation)
         self._told[instrument] = self.generation
+        self._polled_wall_s[instrument] = time.monotonic()
         return self.generation
+
+    def poll_age_s(self, instrument: str) -> float:
+        """Return the wall time since a server last polled."""
+        return time.monotonic() - self._polled_wall_s.get(instrument, -math.inf)
+
+    def specimen(self) -> dict[str, Any]:
+        """Return what a detector's server must know to make the specimen.
+
+        It keeps its shape over resets: only the first seed counts.
+        """
+        return {
+            "directory": str(self.directory) if self.directory else None,
+            "kind": self._specimen_kind,
+            "seed": self._specimen_seed,
+            "n_cycles": _SPECIMEN_CYCLES,
+        }
 
     def unaware(self) -> list[str]:
         """Return the servers that may still show what was before the last change."""
@@ -130,6 +172,7 @@ class World:
         self.potentiostat.advance(time_s)
         self.glovebox.advance(time_s)
         self.operator.advance(time_s)
+        self.microscope.advance(time_s)
         self.time_s = time_s
         if self._wake_at_s is not None and time_s >= self._wake_at_s:
             self._wake_at_s = None
@@ -158,7 +201,8 @@ class World:
         """Run to the next event, and return which one it was; stepped mode only.
 
         Events: the program's end; a page of unread points; the time of WakeAt; the
-        operator's answer.
+        operator's answer; an exposure's or a current measurement's end; an axis of the
+        stage at rest.
         """
         if self.clock.mode is not ClockMode.STEPPED:
             raise RefusedError(
@@ -173,6 +217,8 @@ class World:
         answers_at_s = self.operator.answers_at_s()
         if answers_at_s is not None:
             events.append((answers_at_s, "operator"))
+        if (at_microscope := self.microscope.next_event_s()) is not None:
+            events.append(at_microscope)
         limit_s, reason = min(events, default=(float("inf"), ""))
         if device.running:
             reached_s = device.advance(
@@ -184,8 +230,9 @@ class World:
                 limit_s, reason = reached_s, "points"
         if not reason:
             raise RefusedError(
-                "laboratory: Step has nothing to wait for: no program runs, WakeAt "
-                "is not set and no prompt waits; start one of them, or use Advance"
+                "laboratory: Step has nothing to wait for: no program or exposure "
+                "runs, no axis moves, WakeAt is not set and no prompt waits; start one "
+                "of them, or use Advance"
             )
         limit_s = max(limit_s, self.clock.now())
         self.clock.advance_to(limit_s)

@@ -60,6 +60,8 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--mode", choices=("free", "stepped"), default="free")
     parser.add_argument("--cell", choices=("wafer", "nanowire"), default="wafer")
     parser.add_argument("--recorded", type=Path)
+    parser.add_argument("--specimen", choices=("wire", "bead"), default="wire")
+    parser.add_argument("--directory", type=Path)
     parser.add_argument("--ready-fd", type=int, required=True)
     parser.add_argument("--lifeline-fd", type=int)
     return parser.parse_args(arguments)
@@ -84,14 +86,18 @@ async def serve(listener: socket.socket, options: argparse.Namespace) -> None:
     from cryoline.sim.world import CellKind, World
 
     warm_up()
+    boot_id = str(time.time_ns() // 1_000_000)
     world = World(
         seed=options.seed,
         cell=CellKind.RECORDED if recorded else CellKind[options.cell.upper()],
         clock=SimClock(factor=options.factor, mode=ClockMode[options.mode.upper()]),
         recorded=recorded,
+        specimen=options.specimen,
+        directory=options.directory,
+        boot_id=boot_id,
     )
     identity = {
-        "BootId_RBV": str(time.time_ns() // 1_000_000),
+        "BootId_RBV": boot_id,
         "Epoch_RBV": datetime.now(UTC).isoformat(timespec="milliseconds"),
     }
 

@@ -4,6 +4,7 @@ import argparse
 import logging
 import os
 import sys
+from importlib import import_module
 from pathlib import Path
 
 from cryoline.sim.prefixes import GROUPS, PREFIXES
@@ -31,15 +32,10 @@ def main() -> int:
     )
     from softioc.softioc import safeEpicsExit
 
-    from cryoline.sim.iocs import clock, glovebox, operator, potentiostat
     from cryoline.sim.iocs.server import InstrumentServer
 
-    declare = {
-        "potentiostat": potentiostat.declare,
-        "glovebox": glovebox.declare,
-        "operator": operator.declare,
-        "clock": clock.declare,
-    }[options.instrument]
+    # Only the one that is served: each module costs memory in each process.
+    declare = import_module(f"cryoline.sim.iocs.{options.instrument}").declare
     prefixes = {group: PREFIXES[group] for group in GROUPS[options.instrument]}
     server = InstrumentServer(options.instrument, prefixes, declare)
     safeEpicsExit(server.run(options.socket, options.port, options.ready_fd))

@@ -1,10 +1,24 @@
 """Process variables of the clock, of the simulation itself, and of the truth."""
 
+from typing import Final
+
 from cryoline.sim.clock import FACTOR_MAX, FACTOR_MIN
+from cryoline.sim.faults import FAULTS
 from cryoline.sim.iocs.server import InstrumentServer
 from cryoline.sim.limits import ADVANCE_MAX_S, SEED_MAX
 
 __all__ = ["declare"]
+
+_FAULT_TEXTS: Final = {
+    "current_rise": ("Current x, in the next exposure", "1"),
+    "current_scale": ("Current x, from now on", "1"),
+    "ln2_level": ("Dewar is so full; no refill", "%"),
+    "stage_temp": ("Tip is so warm", "degC"),
+    "drift_burst": ("Further drift", "nm/min"),
+    "stage_stuck": ("Axes don't move", ""),
+    "disk_full": ("Detectors can't write", ""),
+    "stale_frame": ("HAADF gives its last image", ""),
+}
 
 
 def declare(server: InstrumentServer) -> None:
@@ -16,6 +30,16 @@ def declare(server: InstrumentServer) -> None:
     truth.number("Lithiation_RBV", "... negative, this cycle", "mAh", 0, 1e3)
     truth.number("Delithiation_RBV", "... positive, this cycle", "mAh", 0, 1e3)
     truth.number("Capacity_RBV", "Theoretical capacity", "mAh", 0, 1e3)
+    truth.number("BeamCharge_RBV", "Charge onto the specimen", "C", 0, 1, precision=15)
+    truth.number("FluenceMax_RBV", "Fluence of the worst cell", "e/nm2", 0, 1e12)
+    for axis in "XY":
+        truth.number(f"Shift{axis}_RBV", "Where the specimen is seen", "nm", -1e7, 1e7)
+
+    async def save(value: int) -> None:
+        if value:
+            await server.request("truth", "truth.save")
+
+    truth.set_flag("Save", "Write truth/fluence.npy", "idle", "save", save)
 
 
 def _declare_clock(server: InstrumentServer) -> None:
@@ -63,6 +87,23 @@ def _declare_lab(server: InstrumentServer) -> None:
     panel.set_number(
         "Reset", "New seed; all as after the start", "1", 0, SEED_MAX, reset, whole=True
     )
+    for name, (pv_name, low, high) in FAULTS.items():
+        _declare_fault(server, name, pv_name, low, high)
     panel.set_choice(
         "Cell", "Mount a fresh cell", ("wafer", "nanowire", "recorded"), mount
     )
+
+
+def _declare_fault(
+    server: InstrumentServer, name: str, pv_name: str, low: float, high: float
+) -> None:
+    async def set_fault(value: float) -> None:
+        await server.request("lab", "lab.fault", name=name, value=float(value))
+        await server.settle()
+
+    panel = server.panels["lab"]
+    description, unit = _FAULT_TEXTS[name]
+    if unit:
+        panel.set_number(pv_name, description, unit, low, high, set_fault)
+    else:
+        panel.set_flag(pv_name, description, "well", "faulty", set_fault)

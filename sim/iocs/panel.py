@@ -30,6 +30,7 @@ class Panel:
         self._dispatcher = dispatcher
         self._records: dict[str, Any] = {}
         self._shown: dict[str, Any] = {}
+        self._told: dict[str, Any] = {}
         self._refusal = ""
         self._reported = ""
         self._add(
@@ -106,8 +107,10 @@ class Panel:
             PREC=9,
         )
 
-    def long_text(self, name: str, description: str, length: int, text: str) -> None:
-        """Declare a constant text of any length to be read."""
+    def long_text(
+        self, name: str, description: str, length: int, text: str = ""
+    ) -> None:
+        """Declare a text of any length to be read."""
         self._add(
             name,
             builder.longStringIn,
@@ -156,9 +159,22 @@ class Panel:
         )
 
     def set_flag(
-        self, name: str, description: str, off: str, on: str, handler: Handler
+        self,
+        name: str,
+        description: str,
+        off: str,
+        on: str,
+        handler: Handler,
+        *,
+        notice: Callable[[int], None] | None = None,
     ) -> None:
-        """Declare a flag to be written."""
+        """Declare a flag to be written; `notice` hears of it as a beat is heard."""
+
+        def noticed(_record: Any, value: int) -> bool:
+            if notice is not None:
+                notice(value)
+            return True
+
         self._add(
             name,
             builder.boolOut,
@@ -166,6 +182,7 @@ class Panel:
             ZNAM=off,
             ONAM=on,
             initial_value=0,
+            validate=noticed,
             **self._writing(handler),
         )
 
@@ -195,6 +212,31 @@ class Panel:
             **self._writing(handler),
         )
 
+    def set_beat(
+        self, name: str, description: str, on_beat: Callable[[], None]
+    ) -> None:
+        """Declare a whole number whose every put is noticed at once.
+
+        `on_beat` is called in the thread of EPICS that took the put, so it must be
+        quick; the event loop may be as late as it likes.
+        """
+
+        def noticed(_record: Any, _value: int) -> bool:
+            on_beat()
+            return True
+
+        self._add(
+            name,
+            builder.longOut,
+            description,
+            EGU="beats",
+            LOPR=0,
+            HOPR=2**31 - 1,
+            initial_value=0,
+            validate=noticed,
+            always_update=True,
+        )
+
     def refuse(self, why: str) -> None:
         """Show why a request was refused, before its put completes."""
         self._refusal = why
@@ -214,12 +256,15 @@ class Panel:
                 continue
             if name.endswith("_RBV"):
                 self._show_reading(name, value, at_once=at_once)
-            else:
+            elif at_once or self._told.get(name) != value:
+                # Else a put that is just being handled would be undone by an answer
+                # of the world that is older.
+                self._told[name] = value
                 self._show_setting(name, value)
 
-    def show_value(self, name: str, value: Any) -> None:
+    def show_value(self, name: str, value: Any, *, at_once: bool = False) -> None:
         """Show one reading."""
-        self._show_reading(name, value, at_once=False)
+        self._show_reading(name, value, at_once=at_once)
 
     def show_array(self, name: str, values: NDArray[np.float64]) -> None:
         """Show an array before the put that asked for it completes."""

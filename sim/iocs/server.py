@@ -54,6 +54,12 @@ class InstrumentServer:
         self._beats = 0
         self._exit_code = 0
         self._ended = threading.Event()
+        self.at_start: list[Callable[[Path], None]] = []
+        """Called with the world's socket when the records are served."""
+        self.at_first: list[tuple[str, dict[str, Any]]] = []
+        """Commands for the world, before this server says that it is up."""
+        self.own_values: Callable[[], dict[str, Any]] = dict
+        """Readings of the instrument that the server itself knows."""
         main = self.panels[instrument]
         main.count("Heartbeat_RBV", "Counts up twice a second of wall time", "beats")
         main.number("InstrumentTime_RBV", "Time of the instrument", "s", 0, 1e12)
@@ -74,15 +80,31 @@ class InstrumentServer:
         builder.LoadDatabase()
         softioc.iocInit(self.dispatcher, enable_pva=False)
         confine_to_loopback(port)
+        for begin in self.at_start:
+            begin(socket)
         asyncio.run_coroutine_threadsafe(self._follow(socket, ready_fd), self._loop)
         self._ended.wait()
         self._loop.call_soon_threadsafe(self._loop.stop)
         thread.join(timeout=5.0)
         return self._exit_code
 
-    async def request(self, group: str, command: str, **arguments: Any) -> Any:
+    def end(self, exit_code: int) -> None:
+        """End this server, from any thread."""
+        self._exit_code = exit_code
+        self._ended.set()
+
+    async def request(
+        self,
+        group: str,
+        command: str,
+        *,
+        accepted: dict[str, Any] | None = None,
+        **arguments: Any,
+    ) -> Any:
         """Ask the world for something a client put, and show what came of it.
 
+        accepted: readings to show first if it was accepted, for clients who wait for
+        a change that may be over already
         Returns the result, or None if it was refused (the text is then shown).
         """
         panel = self.panels[group]
@@ -93,8 +115,19 @@ class InstrumentServer:
             panel.refuse(str(error))
         else:
             panel.accept()
+            for name, value in (accepted or {}).items():
+                panel.show_value(name, value, at_once=True)
         await self._refresh(at_once=True)
         return result
+
+    async def refuse(self, group: str, why: str) -> None:
+        """Refuse something a client put, without asking the world."""
+        self.panels[group].refuse(why)
+        await self._refresh(at_once=True)
+
+    async def refresh(self) -> None:
+        """Show what has become of a put before it completes."""
+        await self._refresh(at_once=True)
 
     async def settle(self) -> None:
         """Wait until every server shows what the world has become.
@@ -110,6 +143,8 @@ class InstrumentServer:
         try:
             self._world = await AsyncWorldClient.connect(socket)
             self._identity = await self._call("identity")
+            for command, arguments in self.at_first:
+                await self._call(command, **arguments)
             await self._refresh(at_once=True)
             announce(ready_fd)
             beating = asyncio.create_task(self._beat())
@@ -145,6 +180,7 @@ class InstrumentServer:
         groups[self.instrument].update(
             InstrumentTime_RBV=answer["time_s"],
             BootId_RBV=self._identity["BootId_RBV"],
+            **self.own_values(),
         )
         if self.instrument == "clock":
             groups["clock"]["Epoch_RBV"] = self._identity["Epoch_RBV"]

@@ -20,6 +20,7 @@ from cryoline.sim.errors import (
     StartupError,
 )
 from cryoline.sim.laboratory import Lab, find_lab, start_lab
+from cryoline.sim.prefixes import GROUPS
 from cryoline.sim.processes import Child, end_processes, start_ticks
 from cryoline.sim.rpc import WorldClient
 
@@ -62,7 +63,7 @@ def test_up_prints_how_to_reach_it_and_writes_its_files(other: Lab) -> None:
     description = orjson.loads((other.directory / "lab.json").read_bytes())
     assert description["seed"] == 7
     assert description["prefixes"]["potentiostat"] == "SIM:POT1:"
-    assert len(description["addresses"]) == 4
+    assert len(description["addresses"]) == len(GROUPS)
     assert (other.directory / "instrument.toml").exists()
     assert other.socket.parent.stat().st_mode & 0o777 == 0o700
 
@@ -123,7 +124,7 @@ def test_program_goes_on_when_its_server_is_killed(other: Lab, voltammetry) -> N
 
 def test_servers_end_with_a_message_when_the_world_dies(other: Lab) -> None:
     os.kill(other.pid("world"), signal.SIGKILL)
-    for name in ("glovebox", "operator", "clock"):
+    for name in GROUPS.keys() - {"potentiostat"}:  # that one died above
         assert wait_gone(other.pid(name)), name
         log = Path(other.description["processes"][name]["log"]).read_text()
         assert f"{name} ends: the world process closed its socket" in log
@@ -199,7 +200,7 @@ def test_failed_start_leaves_nothing_running(tmp_path) -> None:
         patch.setattr(Child, "start", spy)
         with pytest.raises(StartupError, match="no such file"):
             start_lab(tmp_path, recorded=tmp_path / "no.mpt")
-    assert len(started) == 5
+    assert len(started) == 1 + len(GROUPS)
     assert all(child.process.poll() is not None for child in started)
 
 

@@ -99,8 +99,9 @@ def test_step_without_an_event_is_refused_with_what_to_do() -> None:
     with pytest.raises(RefusedError) as refusal:
         stepped_world().step()
     assert str(refusal.value) == (
-        "laboratory: Step has nothing to wait for: no program runs, WakeAt is not "
-        "set and no prompt waits; start one of them, or use Advance"
+        "laboratory: Step has nothing to wait for: no program or exposure runs, no "
+        "axis moves, WakeAt is not set and no prompt waits; start one of them, or use "
+        "Advance"
     )
 
 

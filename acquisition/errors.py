@@ -8,6 +8,7 @@
     +-- ConnectionFailed       an IOC or server that does not answer
     +-- PlanRefused            a plan that may not start as it was asked
     |   +-- DoseRefused        an exposure that the dose ledger does not allow
+    +-- SpecimenLost           a specimen that tracking does not find any more
     +-- RecordsError           a file of records can't be kept
     |   +-- LedgerError        the dose ledger can't be used, or not for this
     +-- JournalError           a document that can't be made to last
@@ -34,6 +35,7 @@ __all__ = [
     "PublishError",
     "RecordsError",
     "ServiceError",
+    "SpecimenLost",
     "TiledServerError",
 ]
 
@@ -60,6 +62,10 @@ class PlanRefused(CryolineError):
 
 class DoseRefused(PlanRefused):
     """An exposure or a series costs the specimen more than it may; nothing is booked."""
+
+
+class SpecimenLost(CryolineError):
+    """An image does not show where the specimen is; nothing more is exposed."""
 
 
 class RecordsError(CryolineError):

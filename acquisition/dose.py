@@ -64,11 +64,9 @@ class DoseLedger(LedgerReader):
         self.path = path
         self.backup = backup
         """Where a copy is renewed after each charge."""
-        self.source = source
-        """The instrument whose boot ids and counters the caller gives."""
         if backup is not None:
             refuse_lost_rows(path, backup)
-        super().__init__(LedgerFile(path), limit_e_per_nm2)
+        super().__init__(LedgerFile(path), limit_e_per_nm2, source)
 
     def __enter__(self) -> Self:
         return self

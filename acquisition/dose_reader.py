@@ -4,6 +4,7 @@ from cryoline.acquisition.dose_book import balance, blocking_tickets, from_milli
 from cryoline.acquisition.dose_queries import (
     effective_limit,
     find_rows,
+    last_seen,
     list_open_series,
     list_open_tickets,
     list_regions,
@@ -19,8 +20,10 @@ __all__ = ["LedgerReader"]
 class LedgerReader:
     """Answers from the file of a ledger; each sees one moment of it."""
 
-    def __init__(self, file: LedgerFile, limit_e_per_nm2: float) -> None:
+    def __init__(self, file: LedgerFile, limit_e_per_nm2: float, source: str) -> None:
         self._file = file
+        self.source = source
+        """The instrument whose boot ids and counters the caller gives."""
         self.limit_e_per_nm2 = limit_e_per_nm2
         """The configured limit; that of a region may be lower."""
 
@@ -54,6 +57,20 @@ class LedgerReader:
         """Return the series that are not closed, oldest first."""
         with self._file.reading() as connection:
             return list_open_series(connection)
+
+    def knows(self, ticket_uid: str) -> bool:
+        """Return whether a ticket is in this ledger, open or not."""
+        with self._file.reading() as connection:
+            rows = find_rows(connection, "ticket = ? AND kind = 'reserve'", ticket_uid)
+            return any(True for _ in rows)
+
+    def last_seen(self) -> tuple[str, int] | None:
+        """Return boot id and highest counter that this ledger's instrument has shown.
+
+        None before its first reservation.
+        """
+        with self._file.reading() as connection:
+            return last_seen(connection, self.source)
 
     def specimens(self) -> list[str]:
         """Return every specimen that the ledger knows."""

@@ -8,6 +8,7 @@ from cryoline.sim.errors import RefusedError
 from cryoline.sim.microscope_commands import MICROSCOPE_COMMANDS
 from cryoline.sim.operator import Answer
 from cryoline.sim.panels import panel_values
+from cryoline.sim.transfer_panels import TRANSFER_COMMANDS
 from cryoline.sim.world import CellKind, World
 
 __all__ = ["COMMANDS", "perform"]
@@ -89,6 +90,7 @@ COMMANDS: Final[Mapping[str, Command]] = {
     "lab.reset": (lambda w, seed: w.reset(seed), {"seed": int}),
     "lab.mount": (lambda w, cell: w.mount(CellKind(cell)), {"cell": int}),
     **MICROSCOPE_COMMANDS,
+    **TRANSFER_COMMANDS,
 }
 
 

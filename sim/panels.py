@@ -4,6 +4,11 @@ from typing import Any, Final
 
 from cryoline.sim.errors import RefusedError
 from cryoline.sim.microscope_panels import beam_values, stage_values
+from cryoline.sim.transfer_panels import (
+    transfer_faults,
+    transfer_truth,
+    transfer_values,
+)
 from cryoline.sim.truth import truth_values
 from cryoline.sim.world import World
 
@@ -18,6 +23,7 @@ INSTRUMENTS: Final = (
     "beam",
     "haadf",
     "eds",
+    "transfer",
 )
 
 
@@ -33,7 +39,10 @@ def panel_values(world: World, instrument: str) -> dict[str, dict[str, Any]]:
         return {
             "clock": _clock(world),
             "lab": _lab(world),
-            "truth": truth_values(world.potentiostat, world.microscope, world.time_s),
+            "truth": {
+                **truth_values(world.potentiostat, world.microscope, world.time_s),
+                **transfer_truth(world.transfer),
+            },
         }
     if instrument == "stage":
         return {"stage": stage_values(world.microscope, world.time_s)}
@@ -41,6 +50,8 @@ def panel_values(world: World, instrument: str) -> dict[str, dict[str, Any]]:
         return {"beam": beam_values(world.microscope, world.time_s)}
     if instrument in ("haadf", "eds"):
         return {instrument: {}}  # a detector's state is its server's own
+    if instrument == "transfer":
+        return transfer_values(world.transfer)
     raise RefusedError(
         f"world: no instrument {instrument!r}; known: {', '.join(INSTRUMENTS)}"
     )
@@ -106,4 +117,5 @@ def _lab(world: World) -> dict[str, Any]:
         "Cell": int(world.cell_kind),
         "Reset": world.seed,
         **world.microscope.faults.by_pv(),
+        **transfer_faults(world.transfer),
     }

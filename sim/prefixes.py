@@ -2,7 +2,7 @@
 
 from typing import Final
 
-__all__ = ["GROUPS", "PREFIXES"]
+__all__ = ["GROUPS", "INSTRUMENT_GROUPS", "PREFIXES"]
 
 PREFIXES: Final = {
     "potentiostat": "SIM:POT1:",
@@ -11,6 +11,11 @@ PREFIXES: Final = {
     "clock": "SIM:CLK:",
     "stage": "SIM:STAGE1:",
     "beam": "SIM:BEAM1:",
+    "carrier": "SIM:CARRIER1:",
+    "plunge": "SIM:LN2POT1:",
+    "suitcase": "SIM:CASE1:",
+    "pfib": "SIM:FIB1:",
+    "holder": "SIM:HOLD1:",
     "lab": "SIM:LAB:",
     "truth": "SIM:TRUTH:",
 }
@@ -22,5 +27,12 @@ GROUPS: Final = {
     "clock": ("clock", "lab", "truth"),
     "stage": ("stage",),
     "beam": ("beam",),
+    "transfer": ("carrier", "plunge", "suitcase", "pfib", "holder"),
 }
-"""The prefixes that each server process serves, its own first."""
+"""The prefixes that each server process serves."""
+
+INSTRUMENT_GROUPS: Final = {
+    server: tuple(g for g in groups if g not in ("lab", "truth"))
+    for server, groups in GROUPS.items()
+}
+"""Those that stand for an instrument, with heartbeat, time and boot id below each."""

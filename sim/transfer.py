@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from cryoline.sim import transfer_kernel as k
 from cryoline.sim import transfer_state as st
 from cryoline.sim.errors import RefusedError
+from cryoline.sim.transfer_limits import TAG_BYTES
 from cryoline.sim.transfer_places import (
     AIR_TRANSIT_S,
     MOVES,
@@ -30,20 +31,9 @@ from cryoline.sim.transfer_rules import (
 )
 from cryoline.sim.vessels import Glovebox
 
-__all__ = [
-    "AIR_MAX_S",
-    "FIB_SET_MAX_DEGC",
-    "FIB_SET_MIN_DEGC",
-    "LEAK_MAX_MBAR_L_PER_S",
-    "TransferChain",
-]
+__all__ = ["TransferChain"]
 
-FIB_SET_MIN_DEGC: Final = -190.0  # [S0]
-FIB_SET_MAX_DEGC: Final = 30.0
-LEAK_MAX_MBAR_L_PER_S: Final = 1e-3
-AIR_MAX_S: Final = 600.0
 _AIR_S: Final = 10.0  # [S1] from the loading station into the column
-_TAG_MAX: Final = 60
 _STAGE_DEGC: Final = -178.0  # [S1]
 
 
@@ -54,6 +44,7 @@ class TransferChain:
 
     glovebox: gives what its gas does to an open specimen
     stage_degc: temperature of the microscope's stage
+    on_insert: told when the specimen has come into the microscope
     """
 
     def __init__(
@@ -62,9 +53,11 @@ class TransferChain:
         *,
         time_s: float = 0.0,
         stage_degc: Callable[[], float] = lambda: _STAGE_DEGC,
+        on_insert: Callable[[float], None] = lambda time_s: None,
     ) -> None:
         self._glovebox = glovebox
         self._stage_degc = stage_degc
+        self._on_insert = on_insert
         self._start_s = time_s
         self._steps = 0
         self._state = k.resting_state()
@@ -127,10 +120,10 @@ class TransferChain:
     def load(self, specimen: str, time_s: float) -> None:
         """Put a fresh specimen on the carrier, in its sealed cell."""
         self.advance(time_s)
-        if not 0 < len(specimen.encode()) <= _TAG_MAX:
+        if not 0 < len(specimen.encode()) <= TAG_BYTES:
             raise RefusedError(
                 f"carrier: a tag of {len(specimen.encode())} bytes; it takes 1 to "
-                f"{_TAG_MAX}: choose another name"
+                f"{TAG_BYTES}: choose another name"
             )
         if self.going_to is not None:
             raise RefusedError("carrier: it is being moved; wait until it is there")
@@ -274,6 +267,8 @@ class TransferChain:
         elif self.going_to is not None:
             self.place, self.going_to = self.going_to, None
             self._surround(SURROUNDINGS_OF[self.place])
+            if self.place is Place.MICROSCOPE:
+                self._on_insert(self._start_s + self._steps * k.GRID_S)
 
     def _surround(self, surroundings: Surroundings) -> None:
         """Change what the specimen feels, and settle what the box did to it.

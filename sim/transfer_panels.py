@@ -6,12 +6,12 @@ from typing import Any, Final
 from cryoline.sim import transfer_kernel as k
 from cryoline.sim import transfer_state as st
 from cryoline.sim.errors import RefusedError
-from cryoline.sim.transfer import (
+from cryoline.sim.transfer import TransferChain
+from cryoline.sim.transfer_limits import (
     AIR_MAX_S,
     FIB_SET_MAX_DEGC,
     FIB_SET_MIN_DEGC,
     LEAK_MAX_MBAR_L_PER_S,
-    TransferChain,
 )
 from cryoline.sim.transfer_places import Host, Place
 

@@ -3,6 +3,7 @@
 from cryoline.sim.cell_parameters import wafer
 from cryoline.sim.cell_source import CellSource
 from cryoline.sim.potentiostat import Potentiostat
+from cryoline.sim.transfer import TransferChain
 from cryoline.sim.vessels import Glovebox
 
 __all__ = ["warm_up"]
@@ -22,4 +23,6 @@ def warm_up() -> None:
     potentiostat.start(0.0)
     potentiostat.advance(100.0)
     potentiostat.advance(200.0)
-    Glovebox(seed=0).advance(100.0)
+    glovebox = Glovebox(seed=0)
+    glovebox.advance(100.0)
+    TransferChain(glovebox).advance(1.0)

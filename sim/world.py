@@ -23,6 +23,7 @@ from cryoline.sim.point_buffer import PAGE_ROWS, POINTS_MAX
 from cryoline.sim.potentiostat import Potentiostat
 from cryoline.sim.recorded import RecordedSource
 from cryoline.sim.source import Source
+from cryoline.sim.transfer import TransferChain
 from cryoline.sim.vessels import Glovebox
 
 __all__ = ["CellKind", "World"]
@@ -89,6 +90,13 @@ class World:
         self.glovebox = Glovebox(seed=seed, time_s=time_s)
         self.operator = SimulatedOperator()
         self.microscope = Microscope(seed=seed, log=self._exposures, time_s=time_s)
+        stage = self.microscope.stage
+        self.transfer = TransferChain(
+            self.glovebox,
+            time_s=time_s,
+            stage_degc=lambda: stage.cold.temperature_degc(self.time_s),
+            on_insert=stage.insert,
+        )
         self._wake_at_s: float | None = None
 
     def _source(self, cell: CellKind) -> Source:
@@ -173,6 +181,7 @@ class World:
         self.glovebox.advance(time_s)
         self.operator.advance(time_s)
         self.microscope.advance(time_s)
+        self.transfer.advance(time_s)
         self.time_s = time_s
         if self._wake_at_s is not None and time_s >= self._wake_at_s:
             self._wake_at_s = None
@@ -202,7 +211,7 @@ class World:
 
         Events: the program's end; a page of unread points; the time of WakeAt; the
         operator's answer; an exposure's or a current measurement's end; an axis of the
-        stage at rest.
+        stage at rest; the specimen carrier where it is brought.
         """
         if self.clock.mode is not ClockMode.STEPPED:
             raise RefusedError(
@@ -217,6 +226,9 @@ class World:
         answers_at_s = self.operator.answers_at_s()
         if answers_at_s is not None:
             events.append((answers_at_s, "operator"))
+        arrives_at_s = self.transfer.arrives_at_s()
+        if arrives_at_s is not None:
+            events.append((arrives_at_s, "transfer"))
         if (at_microscope := self.microscope.next_event_s()) is not None:
             events.append(at_microscope)
         limit_s, reason = min(events, default=(float("inf"), ""))

@@ -5,6 +5,7 @@ from typing import Final
 from cryoline.sim.clock import FACTOR_MAX, FACTOR_MIN
 from cryoline.sim.faults import FAULTS
 from cryoline.sim.iocs.server import InstrumentServer
+from cryoline.sim.iocs.transfer import declare_faults, declare_truth
 from cryoline.sim.limits import ADVANCE_MAX_S, SEED_MAX
 
 __all__ = ["declare"]
@@ -32,6 +33,7 @@ def declare(server: InstrumentServer) -> None:
     truth.number("Capacity_RBV", "Theoretical capacity", "mAh", 0, 1e3)
     truth.number("BeamCharge_RBV", "Charge onto the specimen", "C", 0, 1, precision=15)
     truth.number("FluenceMax_RBV", "Fluence of the worst cell", "e/nm2", 0, 1e12)
+    declare_truth(server)
     for axis in "XY":
         truth.number(f"Shift{axis}_RBV", "Where the specimen is seen", "nm", -1e7, 1e7)
 
@@ -89,6 +91,7 @@ def _declare_lab(server: InstrumentServer) -> None:
     )
     for name, (pv_name, low, high) in FAULTS.items():
         _declare_fault(server, name, pv_name, low, high)
+    declare_faults(server)
     panel.set_choice(
         "Cell", "Mount a fresh cell", ("wafer", "nanowire", "recorded"), mount
     )

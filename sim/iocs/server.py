@@ -8,12 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
+from epicscorelibs.ioc import iocshCmd
 from softioc import builder, softioc
 
 from cryoline.sim.errors import RefusedError, WorldGoneError
 from cryoline.sim.iocs.dispatcher import Dispatcher
 from cryoline.sim.iocs.loopback import confine_to_loopback
 from cryoline.sim.iocs.panel import Panel
+from cryoline.sim.prefixes import INSTRUMENT_GROUPS
 from cryoline.sim.readiness import announce
 from cryoline.sim.rpc import AsyncWorldClient
 
@@ -60,10 +62,14 @@ class InstrumentServer:
         """Commands for the world, before this server says that it is up."""
         self.own_values: Callable[[], dict[str, Any]] = dict
         """Readings of the instrument that the server itself knows."""
-        main = self.panels[instrument]
-        main.count("Heartbeat_RBV", "Counts up twice a second of wall time", "beats")
-        main.number("InstrumentTime_RBV", "Time of the instrument", "s", 0, 1e12)
-        main.text("BootId_RBV", "Changes when the world restarts")
+        self._alive = INSTRUMENT_GROUPS[instrument]
+        for group in self._alive:
+            panel = self.panels[group]
+            panel.count(
+                "Heartbeat_RBV", "Counts up twice a second of wall time", "beats"
+            )
+            panel.number("InstrumentTime_RBV", "Time of the instrument", "s", 0, 1e12)
+            panel.text("BootId_RBV", "Changes when the world restarts")
         declare(self)
 
     @property
@@ -78,6 +84,8 @@ class InstrumentServer:
         thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         thread.start()
         builder.LoadDatabase()
+        # Where it may, EPICS locks all memory of the process: 150 MB more for each.
+        iocshCmd(b"var dbThreadRealtimeLock 0")
         softioc.iocInit(self.dispatcher, enable_pva=False)
         confine_to_loopback(port)
         for begin in self.at_start:
@@ -177,11 +185,12 @@ class InstrumentServer:
             for panel in self.panels.values():
                 panel.accept()
         groups: dict[str, dict[str, Any]] = answer["values"]
-        groups[self.instrument].update(
-            InstrumentTime_RBV=answer["time_s"],
-            BootId_RBV=self._identity["BootId_RBV"],
-            **self.own_values(),
-        )
+        for group in self._alive:
+            groups[group].update(
+                InstrumentTime_RBV=answer["time_s"],
+                BootId_RBV=self._identity["BootId_RBV"],
+                **self.own_values(),
+            )
         if self.instrument == "clock":
             groups["clock"]["Epoch_RBV"] = self._identity["Epoch_RBV"]
         for group, values in groups.items():
@@ -192,6 +201,7 @@ class InstrumentServer:
         next_s = self._loop.time()
         while True:
             self._beats += 1
-            self.panels[self.instrument].show_value("Heartbeat_RBV", self._beats)
+            for group in self._alive:
+                self.panels[group].show_value("Heartbeat_RBV", self._beats)
             next_s += _BEAT_S
             await asyncio.sleep(max(0.0, next_s - self._loop.time()))

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from cryoline.sim.iocs.server import InstrumentServer
-from cryoline.sim.transfer import (
+from cryoline.sim.transfer_limits import (
     AIR_MAX_S,
     FIB_SET_MAX_DEGC,
     FIB_SET_MIN_DEGC,
@@ -12,7 +12,7 @@ from cryoline.sim.transfer import (
 )
 from cryoline.sim.transfer_places import Host, Place
 
-__all__ = ["declare", "declare_faults"]
+__all__ = ["declare", "declare_faults", "declare_truth"]
 
 _PLACES: Final = tuple(place.name.lower() for place in Place)
 _HOSTS: Final = tuple(host.name.lower() for host in Host)
@@ -66,6 +66,14 @@ def declare_faults(server: InstrumentServer) -> None:
         AIR_MAX_S,
         _put(server, "lab", "lab.air_transit", "duration_s", float),
     )
+
+
+def declare_truth(server: InstrumentServer) -> None:
+    """Add what the way has done to the specimen to the panel of the truth."""
+    panel = server.panels["truth"]
+    panel.number("Contamination_RBV", "Monolayers that have reacted", "ML", 0, 1e6)
+    panel.number("Frost_RBV", "Ice on the specimen", "nm", 0, 1e6)
+    panel.flag("Devitrified_RBV", "Its ice has crystallised", "no", "yes")
 
 
 def _declare_carrier(server: InstrumentServer) -> None:

@@ -8,6 +8,7 @@
     +-- ConnectionFailed       an IOC or server that does not answer
     +-- PlanRefused            a plan that may not start as it was asked
     |   +-- DoseRefused        an exposure that the dose ledger does not allow
+    +-- ExposureCut            an exposure that ended before its last pixel
     +-- SpecimenLost           a specimen that tracking does not find any more
     +-- RecordsError           a file of records can't be kept
     |   +-- LedgerError        the dose ledger can't be used, or not for this
@@ -26,6 +27,7 @@ __all__ = [
     "CryolineError",
     "DemoError",
     "DoseRefused",
+    "ExposureCut",
     "FileNotReadyError",
     "JournalError",
     "JournalLineError",
@@ -62,6 +64,10 @@ class PlanRefused(CryolineError):
 
 class DoseRefused(PlanRefused):
     """An exposure or a series costs the specimen more than it may; nothing is booked."""
+
+
+class ExposureCut(CryolineError):
+    """An exposure was blanked before its end, and can't or may not be repeated."""
 
 
 class SpecimenLost(CryolineError):

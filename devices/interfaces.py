@@ -7,13 +7,25 @@ from bluesky.protocols import (
     Flyable,
     HasName,
     Movable,
+    Pausable,
     Preparable,
     Readable,
     Status,
+    Stoppable,
+    Triggerable,
 )
 from event_model import PartialEventPage
 
-__all__ = ["OperatorPanel", "ProgramRunner"]
+from cryoline.devices.exposure import ExposureResult, ProbeCurrent
+
+__all__ = [
+    "EndedExposure",
+    "ExposingBeam",
+    "ExposureRecorder",
+    "OperatorPanel",
+    "ProgramRunner",
+    "Recording",
+]
 
 
 class ProgramRunner(Preparable, Flyable, Protocol):
@@ -55,3 +67,66 @@ class OperatorPanel(HasName, Protocol):
 
     def set(self, value: str) -> Status:
         """Show an instruction; done when the person has confirmed it."""
+
+
+class EndedExposure(Status, Protocol):
+    """The status of an exposure: done when it has ended, or can't happen any more."""
+
+    @property
+    def result(self) -> ExposureResult | None:
+        """How it ended; outcome NONE if it never began."""
+
+    @property
+    def cut_here(self) -> bool:
+        """Whether this session has blanked the beam since it was armed."""
+
+
+class ExposingBeam(
+    Movable[Any], Triggerable, Readable[Any], Pausable, Stoppable, Protocol
+):
+    """A beam that exposes by a ticket, times and counts it, and logs how it ended.
+
+    Setting it to a `Ticket` arms, triggering exposes, stopping and pausing blank.
+    """
+
+    @property
+    def armed_ticket_uid(self) -> Any:
+        """The ticket of what is armed or exposing."""
+
+    def trigger(self) -> EndedExposure:
+        """Expose what is armed."""
+
+    def outcome_of(
+        self, ticket_uid: str, boot_id: str, counter: int
+    ) -> ExposureResult | None:
+        """Return how the exposure of a ticket ended; None while it is under way."""
+
+    def position(self) -> tuple[str, int]:
+        """Return boot id and exposure counter of now."""
+
+    def logged(self, counter: int) -> ExposureResult | None:
+        """Return the record of one exposure of this boot."""
+
+    def why(self) -> str:
+        """Return the instrument's reason for refusing."""
+
+    def probe_current(self) -> ProbeCurrent:
+        """Return what is known of the current."""
+
+    def measure_current(self) -> Status:
+        """Measure the current with the specimen blanked."""
+
+
+class Recording(Status, Protocol):
+    """The status of a recording: done when it is on disk, or nothing came."""
+
+    @property
+    def is_recorded(self) -> bool:
+        """Whether the exposure is safely on disk."""
+
+
+class ExposureRecorder(Preparable, Triggerable, Readable[Any], Stoppable, Protocol):
+    """A detector that records the exposure of the ticket that it was prepared with."""
+
+    def trigger(self) -> Recording:
+        """Return a status that is done when the exposure is on disk."""

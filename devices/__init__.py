@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from cryoline.devices.carrier import Carrier
     from cryoline.devices.clock import InstrumentClock
     from cryoline.devices.cycling_protocol import (
         ConstantCurrent,
@@ -22,29 +23,45 @@ if TYPE_CHECKING:
     )
     from cryoline.devices.operator import Operator
     from cryoline.devices.potentiostat import Potentiostat
-    from cryoline.devices.vessels import Glovebox
+    from cryoline.devices.vessels import (
+        CryoHolder,
+        Glovebox,
+        PfibChamber,
+        PlungePot,
+        Suitcase,
+    )
 
 __all__ = [
+    "Carrier",
     "ConstantCurrent",
+    "CryoHolder",
     "CyclicVoltammetry",
     "Glovebox",
     "InstrumentClock",
     "Loop",
     "OpenCircuitVoltage",
     "Operator",
+    "PfibChamber",
+    "PlungePot",
     "Potentiostat",
     "Program",
     "ProgramState",
     "Record",
     "SafetyLimits",
+    "Suitcase",
     "VoltageScan",
 ]
 
 _ELSEWHERE = {
+    "Carrier": "carrier",
+    "CryoHolder": "vessels",
     "Glovebox": "vessels",
     "InstrumentClock": "clock",
     "Operator": "operator",
+    "PfibChamber": "vessels",
+    "PlungePot": "vessels",
     "Potentiostat": "potentiostat",
+    "Suitcase": "vessels",
 }
 
 

@@ -10,6 +10,7 @@
     +-- ExposureRefused        the beam or a detector does not take an exposure
     +-- ExposureFailed         nobody knows how an exposure ended, or its data is lost
     +-- MoveFailed             a stage axis did not arrive where it was sent
+    +-- SettingRefused         a vessel does not take a setting or a command
 """
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "OperatorRefused",
     "ProgramFailed",
     "ProgramRefused",
+    "SettingRefused",
 ]
 
 
@@ -54,3 +56,7 @@ class ExposureFailed(DeviceError):
 
 class MoveFailed(DeviceError):
     """An axis is stuck, was stopped, or ended elsewhere than it was sent."""
+
+
+class SettingRefused(DeviceError):
+    """A vessel refused a setting or a command; it is as it was."""

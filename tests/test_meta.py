@@ -23,6 +23,7 @@ UNITS = re.compile(
 UNITLESS = {
     "cycle_number", "half_cycle", "step_index", "overload", "contact", "state",
     "start", "halt", "point_count", "point_request", "points", "answer",
+    "moving", "reset_max", "fill", "refill", "port_vent",
 }  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from cryoline.acquisition.dose_queries import (
 )
 from cryoline.acquisition.dose_records import LedgerRow, OpenSeries, OpenTicket, Usage
 from cryoline.acquisition.dose_schema import LedgerFile
-from cryoline.devices.exposure import Ticket
+from cryoline.devices.exposure import ExposureResult, Ticket
 
 __all__ = ["LedgerReader"]
 
@@ -62,6 +62,18 @@ class LedgerReader:
         """Return whether a ticket is in this ledger, open or not."""
         with self._file.reading() as connection:
             rows = find_rows(connection, "ticket = ? AND kind = 'reserve'", ticket_uid)
+            return any(True for _ in rows)
+
+    def has_charged(self, result: ExposureResult) -> bool:
+        """Return whether this very exposure is settled."""
+        with self._file.reading() as connection:
+            rows = find_rows(
+                connection,
+                "ticket = ? AND kind = 'settle' AND boot_id = ? AND counter = ?",
+                result.ticket_uid,
+                result.boot_id,
+                result.counter,
+            )
             return any(True for _ in rows)
 
     def last_seen(self) -> tuple[str, int] | None:

@@ -121,10 +121,10 @@ def _settle_logged(
     for record in records.values():
         if record is None:
             continue
-        if record.ticket_uid in open_uids:
-            done.settled.append(ledger.settle(record.ticket_uid, record))
-        elif not ledger.knows(record.ticket_uid):
+        if not ledger.knows(record.ticket_uid):
             done.unknown.append(record)
+        elif record.ticket_uid in open_uids or not ledger.has_charged(record):
+            done.settled.append(ledger.settle(record.ticket_uid, record))
 
 
 def _for_good(

@@ -1,0 +1,358 @@
+"""The file below the ledger: where it may lie, what it refuses, how it is copied."""
+
+import os
+import shutil
+import sqlite3
+import threading
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cryoline.acquisition import dose_backup, dose_schema
+from cryoline.acquisition.dose import DoseLedger
+from cryoline.acquisition.errors import LedgerError
+from cryoline.acquisition.file_system import file_system_of, network_file_system_of
+from cryoline.devices.exposure import Exposure, ExposureResult, Outcome, Ticket
+
+FRAME = Exposure(
+    specimen="wire-1", width_px=512, height_px=512, pixel_nm=2.134, dwell_s=4e-6
+)
+
+
+def opened(path: Path, **options: Any) -> DoseLedger:
+    return DoseLedger(path, limit_e_per_nm2=1e7, **options)
+
+
+def reserve(ledger: DoseLedger, counter: int = 0) -> Ticket:
+    return ledger.reserve(
+        FRAME, current_pa=150, current_limit_pa=165, boot_id="b", counter=counter
+    )
+
+
+def result(ticket: Ticket, counter: int = 1) -> ExposureResult:
+    return ExposureResult(
+        ticket_uid=ticket.uid,
+        outcome=Outcome.COMPLETE,
+        charge_c=1e-10,
+        beam_on_s=1,
+        frames=1,
+        counter=counter,
+        boot_id="b",
+    )
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "dose.sqlite"
+
+
+def test_it_is_all_there_when_it_is_opened_again(path: Path) -> None:
+    with opened(path) as ledger:
+        ticket = reserve(ledger)
+    with opened(path) as ledger:
+        assert ledger.unsettled() == [ticket]
+        settled = ledger.settle(ticket.uid, result(ticket))
+    with opened(path) as ledger:
+        used = ledger.usage("wire-1", "region-1")
+        assert used.settled_e_per_nm2 == settled.fluence_e_per_nm2
+        assert ledger.unsettled() == []
+
+
+def test_every_commit_is_on_disk(path: Path) -> None:
+    with opened(path) as ledger, ledger._file.writing() as connection:  # noqa: SLF001
+        assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+        assert connection.execute("PRAGMA synchronous").fetchone() == (2,)
+
+
+@pytest.mark.parametrize("table", ["events", "bookings"])
+@pytest.mark.parametrize(
+    "statement", ["UPDATE {} SET specimen = 'other'", "DELETE FROM {}"]
+)
+def test_no_row_is_ever_changed_or_deleted(
+    path: Path, table: str, statement: str
+) -> None:
+    with opened(path) as ledger:
+        reserve(ledger)
+
+    with (
+        closing(sqlite3.connect(path)) as connection,
+        pytest.raises(sqlite3.IntegrityError, match="a row of the ledger is never"),
+    ):
+        connection.execute(statement.format(table))
+
+
+def test_a_failure_in_the_middle_leaves_no_trace(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import cryoline.acquisition.dose_tickets as tickets
+
+    with opened(path) as ledger:
+        monkeypatch.setattr(tickets, "book", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            reserve(ledger)
+        monkeypatch.undo()
+
+        assert ledger.history("wire-1") == []
+        reserve(ledger)
+
+
+def test_another_connection_that_holds_it_is_named_after_a_while(path: Path) -> None:
+    with opened(path) as ledger, closing(sqlite3.connect(path)) as other:
+        ledger._file = dose_schema.LedgerFile(path, timeout_s=0.1)  # noqa: SLF001
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(LedgerError) as caught:
+            reserve(ledger)
+        other.rollback()
+
+        assert str(caught.value) == (
+            f"{path}: another process has held the dose ledger for 0.1 s, nothing was "
+            "written; a session may be stopped in the middle of a step: continue or "
+            "end it, then repeat"
+        )
+        reserve(ledger)
+
+
+def test_threads_share_one_ledger(path: Path) -> None:
+    with opened(path) as ledger:
+        threads = [
+            threading.Thread(target=lambda: [reserve(ledger) for _ in range(10)])
+            for _ in range(4)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+        assert len(ledger.unsettled()) == 40
+
+
+def test_a_forked_child_has_a_connection_of_its_own(path: Path) -> None:
+    with opened(path) as ledger:
+        reserve(ledger)
+        pid = os.fork()
+        if pid == 0:
+            try:
+                reserve(ledger)
+            finally:
+                os._exit(0)
+        os.waitpid(pid, 0)
+
+        assert len(ledger.unsettled()) == 2
+        owners = [t.owner["pid"] for t in ledger.open_tickets()]
+        assert owners == [os.getpid(), pid]
+        assert [t.is_owner_alive for t in ledger.open_tickets()] == [True, False]
+
+
+# What it refuses
+
+
+def test_a_file_that_is_no_database(path: Path) -> None:
+    path.write_text("this is a diary, not a database" * 10)
+
+    with pytest.raises(LedgerError, match=r"is no dose ledger; restore it from"):
+        opened(path)
+
+
+def test_a_database_of_something_else(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as other:
+        other.execute("CREATE TABLE counters (name TEXT)")
+
+    with pytest.raises(LedgerError, match=r"tables of something else \(counters\)"):
+        opened(path)
+
+    with closing(sqlite3.connect(path)) as other:
+        other.execute("PRAGMA user_version = 1")
+
+    with pytest.raises(LedgerError, match="is an SQLite file, but no dose ledger"):
+        opened(path)
+
+
+def test_a_ledger_of_another_version(path: Path) -> None:
+    opened(path).close()
+    with closing(sqlite3.connect(path)) as other:
+        other.execute("PRAGMA user_version = 7")
+
+    with pytest.raises(LedgerError) as caught:
+        opened(path)
+
+    assert str(caught.value) == (
+        f"{path}: a dose ledger of version 7, this cryoline reads version 1; install "
+        "the cryoline that wrote it"
+    )
+
+
+def test_a_directory_that_is_not_there(path: Path) -> None:
+    with pytest.raises(LedgerError, match=r"no directory .* for the dose ledger"):
+        opened(path.parent / "missing" / "dose.sqlite")
+
+
+def test_a_full_disk_reserves_nothing(path: Path) -> None:
+    with opened(path) as ledger:
+        ticket = reserve(ledger)
+        with ledger._file.reading() as connection:  # noqa: SLF001
+            (pages,) = connection.execute("PRAGMA page_count").fetchone()
+        # SQLite itself says SQLITE_FULL then, as on a full disk.
+        ledger._file._connection.execute(  # type: ignore[union-attr]  # noqa: SLF001
+            f"PRAGMA max_page_count = {pages}"
+        )
+
+        def fill() -> None:
+            for _ in range(100):
+                reserve(ledger)
+
+        with pytest.raises(LedgerError, match="its disk is full; free space"):
+            fill()
+        before = ledger.unsettled()
+        with pytest.raises(LedgerError, match="its disk is full; free space"):
+            reserve(ledger)
+
+        assert ledger.unsettled() == before
+        assert before[0] == ticket
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everything")
+def test_a_file_that_may_not_be_written(path: Path) -> None:
+    opened(path).close()
+    path.chmod(0o400)
+
+    with pytest.raises(LedgerError, match="can't be written; check owner"):
+        reserve(opened(path))
+
+
+MOUNTS = r"""
+22 1 8:1 / / rw,relatime - ext4 /dev/sda1 rw
+30 22 0:31 / /home rw shared:1 - nfs4 server:/home rw
+31 30 8:2 / /home/fast rw - xfs /dev/sdb1 rw
+32 22 0:33 / /mnt/my\040share rw - cifs //server/share rw
+33 22 0:34 / /mnt/my\040share/usb rw - vfat /dev/sdc1 rw
+34 22 0:35 / /mnt/far rw - ext4 /dev/sdd1 rw
+35 34 0:36 / /mnt/far rw - fuse.sshfs host: rw
+""".strip()
+
+
+@pytest.mark.parametrize(
+    ("path", "kind", "network"),
+    [
+        ("/data/dose.sqlite", "ext4", None),
+        ("/home/me/dose.sqlite", "nfs4", "nfs4"),
+        ("/homes/me/dose.sqlite", "ext4", None),
+        ("/home/fast/dose.sqlite", "xfs", None),
+        ("/mnt/my share/dose.sqlite", "cifs", "cifs"),
+        ("/mnt/my share/usb/dose.sqlite", "vfat", None),
+        ("/mnt/far/dose.sqlite", "fuse.sshfs", "fuse.sshfs"),
+    ],
+)
+def test_the_mount_that_holds_a_path_decides(
+    tmp_path: Path, path: str, kind: str, network: str | None
+) -> None:
+    mounts = tmp_path / "mountinfo"
+    mounts.write_text(MOUNTS)
+
+    assert file_system_of(Path(path), mounts) == kind
+    assert network_file_system_of(Path(path), mounts) == network
+    assert file_system_of(Path(path), tmp_path / "no-such-file") == ""
+
+
+def test_a_network_file_system_is_refused(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dose_schema, "network_file_system_of", lambda _: "nfs4")
+
+    with pytest.raises(LedgerError) as caught:
+        opened(path)
+
+    assert str(caught.value) == (
+        f"{path}: is on a network file system (nfs4), where SQLite can't keep a dose "
+        "ledger that nothing can overspend; name a file on a local disk as dose.ledger "
+        "in instrument.toml, and the network one as dose.backup"
+    )
+    assert not path.exists()
+
+
+# The backup
+
+
+def test_the_backup_is_a_whole_ledger_after_each_charge(
+    path: Path, tmp_path: Path
+) -> None:
+    backup = tmp_path / "elsewhere.sqlite"
+    with opened(path, backup=backup) as ledger:
+        for n in range(3):
+            ticket = reserve(ledger, n)
+            assert ledger.settle(ticket.uid, result(ticket, n + 1)).backup_problem == ""
+            with opened(backup) as copy:
+                assert copy.usage("wire-1", "region-1") == ledger.usage(
+                    "wire-1", "region-1"
+                )
+    assert [p.name for p in tmp_path.glob("*.tmp")] == []
+
+
+def test_a_full_backup_disk_is_said_and_the_charge_stands(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backup = tmp_path / "elsewhere.sqlite"
+    with opened(path, backup=backup) as ledger:
+        first, second = reserve(ledger), reserve(ledger)
+        ledger.settle(first.uid, result(first, 1))
+        whole = backup.read_bytes()
+
+        def full(_: int) -> None:
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(dose_backup.os, "fsync", full)
+        settled = ledger.settle(second.uid, result(second, 2))
+
+        assert settled.backup_problem == (
+            f"dose: the ledger's backup {backup} could not be renewed ([Errno 28] No "
+            "space left on device); the ledger itself is safe. Free space there, or "
+            "name another place as dose.backup"
+        )
+        assert ledger.unsettled() == []
+        assert backup.read_bytes() == whole
+        assert list(tmp_path.glob("*.tmp")) == []
+        monkeypatch.undo()
+        third = reserve(ledger, 2)
+        assert ledger.settle(third.uid, result(third, 3)).backup_problem == ""
+
+
+def test_a_backup_without_a_directory_is_said_at_the_first_charge(path: Path) -> None:
+    with opened(path, backup=path.parent / "gone" / "dose.sqlite") as ledger:
+        ticket = reserve(ledger)
+        settled = ledger.settle(ticket.uid, result(ticket))
+
+        assert "could not be renewed" in settled.backup_problem
+        assert ledger.unsettled() == []
+
+
+def test_a_lost_ledger_is_not_begun_anew_beside_its_backup(
+    path: Path, tmp_path: Path
+) -> None:
+    backup = tmp_path / "elsewhere.sqlite"
+    with opened(path, backup=backup) as ledger:
+        first = reserve(ledger)
+        ledger.settle(first.uid, result(first, 1))
+        old = tmp_path / "old.sqlite"
+        shutil.copy(backup, old)
+        second = reserve(ledger, 1)
+        ledger.settle(second.uid, result(second, 2))
+        used = ledger.usage("wire-1", "region-1")
+    path.unlink()
+
+    with pytest.raises(LedgerError) as lost:
+        opened(path, backup=backup)
+    assert not path.exists()
+    shutil.copy(old, path)
+    with pytest.raises(LedgerError) as older:
+        opened(path, backup=backup)
+
+    assert str(lost.value) == str(older.value)
+    assert str(lost.value) == (
+        f"{path}: is missing, or older than its backup {backup}, which holds 4 rows: "
+        "what was charged since would be forgotten. End every session, then restore "
+        f"it: cp {backup} {path} (remove dose.sqlite-wal and -shm)"
+    )
+    shutil.copy(backup, path)
+    with opened(path, backup=backup) as ledger:
+        assert ledger.usage("wire-1", "region-1") == used

@@ -1,0 +1,287 @@
+"""What died unsettled is settled by the instrument's log, or stays in full."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cryoline.acquisition.dose import DoseLedger
+from cryoline.acquisition.dose_reconcile import reconcile
+from cryoline.acquisition.errors import LedgerError
+from cryoline.devices.exposure import Exposure, ExposureResult, Outcome, Ticket
+
+FRAME = Exposure(
+    specimen="wire-1", width_px=512, height_px=512, pixel_nm=2.134, dwell_s=4e-6
+)
+
+
+class Instrument:
+    """A beam's exposure log: what it has done, by which ticket."""
+
+    def __init__(self) -> None:
+        self.boot_id = "boot-1"
+        self.records: dict[int, ExposureResult] = {}
+        self.counter = 0
+        self.armed_uid = ""
+
+    def expose(self, ticket_uid: str, charge_c: float = 1e-10) -> ExposureResult:
+        self.counter += 1
+        self.records[self.counter] = ExposureResult(
+            ticket_uid=ticket_uid,
+            outcome=Outcome.COMPLETE,
+            charge_c=charge_c,
+            beam_on_s=1.0,
+            frames=1,
+            counter=self.counter,
+            boot_id=self.boot_id,
+        )
+        return self.records[self.counter]
+
+    def restart(self) -> None:
+        self.boot_id += "+"
+        self.records, self.counter, self.armed_uid = {}, 0, ""
+
+    def armed(self) -> str:
+        return self.armed_uid
+
+    def position(self) -> tuple[str, int]:
+        return self.boot_id, self.counter
+
+    def logged(self, counter: int) -> ExposureResult | None:
+        return self.records.get(counter)
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[DoseLedger]:
+    with DoseLedger(tmp_path / "dose.sqlite", limit_e_per_nm2=1e7) as ledger:
+        yield ledger
+
+
+@pytest.fixture
+def beam() -> Instrument:
+    return Instrument()
+
+
+def reserve(ledger: DoseLedger, beam: Instrument, **changed: Any) -> Ticket:
+    boot_id, counter = beam.position()
+    return ledger.reserve(
+        FRAME,
+        current_pa=150,
+        current_limit_pa=165,
+        boot_id=boot_id,
+        counter=counter,
+        **changed,
+    )
+
+
+def reserve_and_die(ledger: DoseLedger, beam: Instrument, **changed: Any) -> str:
+    """Let a process reserve a ticket, and be gone; return the ticket's UID."""
+    known = {ticket.uid for ticket in ledger.unsettled()}
+    pid = os.fork()
+    if pid == 0:
+        try:
+            reserve(ledger, beam, **changed)
+        finally:
+            os._exit(0)
+    os.waitpid(pid, 0)
+    (uid,) = {ticket.uid for ticket in ledger.unsettled()} - known
+    return uid
+
+
+def test_what_the_log_knows_is_settled(ledger: DoseLedger, beam: Instrument) -> None:
+    uid = reserve_and_die(ledger, beam)
+    record = beam.expose(uid)
+
+    done = reconcile(ledger, beam)
+
+    assert [s.ticket_uid for s in done.settled] == [uid]
+    assert not done.released
+    assert not done.kept
+    assert ledger.unsettled() == []
+    (row,) = [r for r in ledger.history("wire-1") if r.kind == "settle"]
+    assert row.body["result"] == record.model_dump(mode="json")
+
+
+def test_what_was_never_exposed_is_released(
+    ledger: DoseLedger, beam: Instrument
+) -> None:
+    never = reserve_and_die(ledger, beam)
+    other = reserve(ledger, beam)
+    beam.expose(other.uid)
+
+    done = reconcile(ledger, beam)
+
+    assert done.released == [never]
+    assert [s.ticket_uid for s in done.settled] == [other.uid]
+    assert ledger.usage("wire-1", "region-1").reserved_e_per_nm2 == 0
+
+
+def test_what_is_armed_stays_in_full(ledger: DoseLedger, beam: Instrument) -> None:
+    uid = reserve_and_die(ledger, beam)
+    beam.armed_uid = uid
+
+    done = reconcile(ledger, beam)
+
+    assert done.kept == {
+        uid: "it is armed or exposing now; if nobody means it: cryoline blank"
+    }
+    beam.armed_uid = ""
+    assert reconcile(ledger, beam).released == [uid]
+
+
+def test_a_ticket_armed_while_the_log_is_read_stays_in_full(
+    ledger: DoseLedger, beam: Instrument, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uid = reserve_and_die(ledger, beam)
+    answers = iter(["", uid])
+    monkeypatch.setattr(beam, "armed", lambda: next(answers))
+
+    assert list(reconcile(ledger, beam).kept) == [uid]
+
+
+def test_the_ticket_of_a_living_session_is_not_taken_from_it(
+    ledger: DoseLedger, beam: Instrument
+) -> None:
+    ticket = reserve(ledger, beam)
+
+    done = reconcile(ledger, beam)
+
+    (reason,) = done.kept.values()
+    assert f"(process {os.getpid()} on " in reason
+    assert reason.endswith("still runs")
+    assert ledger.unsettled() == [ticket]
+    # Between two plans a session knows that it exposes by none of its tickets.
+    assert reconcile(ledger, beam, release_own=True).released == [ticket.uid]
+
+
+def test_a_restarted_instrument_leaves_it_in_full_until_a_person_decides(
+    ledger: DoseLedger, beam: Instrument
+) -> None:
+    uid = reserve_and_die(ledger, beam)
+    beam.expose(uid)
+    beam.restart()
+
+    done = reconcile(ledger, beam)
+
+    reason = (
+        "the instrument was restarted since (boot id boot-1, now boot-1+) and does "
+        "not say what it did before"
+    )
+    assert done.kept == {uid: reason}
+    (opened,) = ledger.open_tickets()
+    assert opened.reason == reason
+    assert reconcile(ledger, beam).kept == {uid: reason}
+    (opened,) = ledger.open_tickets()
+    assert opened.reason == reason  # said once
+    # The next exposure is not held up by it any more, but it counts.
+    reserve(ledger, beam)
+    with pytest.raises(LedgerError, match="can't be released, it stays in full"):
+        ledger.release(uid, reason="x", boot_id="boot-1", counter=0)
+    ledger.settle_by_hand(uid, reason="nobody knows")
+    assert ledger.usage("wire-1", "region-1").settled_e_per_nm2 > 0
+
+
+def test_a_log_with_a_gap_leaves_it_in_full(
+    ledger: DoseLedger, beam: Instrument
+) -> None:
+    uid = reserve_and_die(ledger, beam)
+    for name in ("a", "b", "c"):
+        beam.expose(name)
+    del beam.records[2]
+
+    done = reconcile(ledger, beam)
+
+    assert done.kept == {uid: "the instrument's log has no record of exposure 2"}
+    with pytest.raises(LedgerError, match="no record of exposure 2"):
+        ledger.release(uid, reason="x", boot_id="boot-1", counter=3)
+
+
+def test_a_counter_that_went_back_leaves_it_in_full(
+    ledger: DoseLedger, beam: Instrument
+) -> None:
+    beam.counter = 5
+    uid = reserve_and_die(ledger, beam)
+    beam.counter = 4
+
+    done = reconcile(ledger, beam)
+
+    assert done.kept == {
+        uid: "the instrument's exposure counter went back, from 5 to 4"
+    }
+    reserve(ledger, beam)
+
+
+def test_exposures_that_nobody_reserved_are_shown(
+    ledger: DoseLedger, beam: Instrument
+) -> None:
+    uid = reserve_and_die(ledger, beam)
+    strange = beam.expose("somebody-else")
+    beam.expose(uid)
+
+    done = reconcile(ledger, beam)
+
+    assert done.unknown == [strange]
+    assert [s.ticket_uid for s in done.settled] == [uid]
+
+
+def test_a_series_of_a_dead_session_is_closed_and_a_living_one_stays(
+    ledger: DoseLedger, beam: Instrument
+) -> None:
+    mine = ledger.open_series([FRAME] * 3, current_limit_pa=165.0)
+    pid = os.fork()
+    if pid == 0:
+        try:
+            ledger.open_series([FRAME] * 5, current_limit_pa=165.0)
+        finally:
+            os._exit(0)
+    os.waitpid(pid, 0)
+    before = ledger.usage("wire-1", "region-1").reserved_e_per_nm2
+
+    done = reconcile(ledger, beam)
+
+    (closed,) = done.closed_series
+    assert closed != mine
+    after = ledger.usage("wire-1", "region-1").reserved_e_per_nm2
+    assert after == pytest.approx(before * 3 / 8)
+    assert [s.uid for s in ledger.open_series_left()] == [mine]
+
+
+def test_a_released_ticket_of_a_dead_series_is_given_back_once(
+    ledger: DoseLedger, beam: Instrument
+) -> None:
+    series = ledger.open_series([FRAME] * 3, current_limit_pa=165.0)
+    reserve_and_die(ledger, beam, series=series)
+
+    reconcile(ledger, beam)
+    ledger.close_series(series)
+
+    assert ledger.usage("wire-1", "region-1").reserved_e_per_nm2 == 0
+
+
+def test_reconciling_what_is_in_order_writes_nothing(
+    ledger: DoseLedger, beam: Instrument
+) -> None:
+    ticket = reserve(ledger, beam)
+    ledger.settle(ticket.uid, beam.expose(ticket.uid))
+    seen = ledger.last_seen()
+
+    reconcile(ledger, beam)
+
+    assert ledger.last_seen() == seen == ("boot-1", 1)
+    with ledger._file.reading() as connection:  # noqa: SLF001
+        rows = connection.execute("SELECT count(*) FROM events").fetchone()
+    assert rows == (2,)
+
+
+def test_tickets_of_another_instrument_are_left_alone(
+    ledger: DoseLedger, beam: Instrument
+) -> None:
+    with DoseLedger(ledger.path, limit_e_per_nm2=1e7, source="fib") as other:
+        uid = reserve_and_die(other, beam)
+        beam.restart()
+        reserve(ledger, beam)  # its own boot id has not changed
+
+        assert reconcile(ledger, beam).kept.keys().isdisjoint({uid})
+        assert uid in {t.uid for t in other.unsettled()}

@@ -4,6 +4,7 @@ SimulationError
 ├── RefusedError            an instrument refuses a request; its text goes to a PV
 │   └── ProgramError        ... because the program itself is not acceptable
 ├── RecordedFileError       a recorded measurement can't be played
+├── DetectorFileError       a detector's file can't be opened or written
 ├── WorldGoneError          the process that owns the models no longer answers
 └── LabError                the laboratory can't be started, found or ended
     ├── AlreadyUpError      one is already running in this directory
@@ -15,6 +16,7 @@ SimulationError
 
 __all__ = [
     "AlreadyUpError",
+    "DetectorFileError",
     "LabError",
     "NoSpaceError",
     "NotUpError",
@@ -42,6 +44,10 @@ class ProgramError(RefusedError):
 
 class RecordedFileError(SimulationError):
     """A recorded measurement that can't be played."""
+
+
+class DetectorFileError(SimulationError):
+    """A detector's file that can't be opened or written."""
 
 
 class WorldGoneError(SimulationError):

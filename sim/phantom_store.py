@@ -79,12 +79,15 @@ def load_or_make(directory: Path, key: SpecimenKey) -> Phantom:
 def _load(path: Path, key: SpecimenKey) -> Phantom | None:
     if not path.exists():
         return None
-    with h5py.File(path, "r") as file:
-        if any(file.attrs.get(k) != v for k, v in key.attributes.items()):
-            return None
-        elements = {e: np.asarray(file[e][...]) for e in ELEMENTS}
-        truth = {k: float(v) for k, v in file["truth"].attrs.items()}
-        return Phantom(elements, float(file.attrs["voxel_nm"]), truth)
+    try:
+        with h5py.File(path, "r") as file:
+            if any(file.attrs.get(k) != v for k, v in key.attributes.items()):
+                return None
+            elements = {e: np.asarray(file[e][...]) for e in ELEMENTS}
+            truth = {k: float(v) for k, v in file["truth"].attrs.items()}
+            return Phantom(elements, float(file.attrs["voxel_nm"]), truth)
+    except (OSError, KeyError):
+        return None  # damaged: it is made anew, the same
 
 
 def _save(path: Path, key: SpecimenKey, phantom: Phantom) -> None:

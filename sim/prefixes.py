@@ -11,6 +11,8 @@ PREFIXES: Final = {
     "clock": "SIM:CLK:",
     "stage": "SIM:STAGE1:",
     "beam": "SIM:BEAM1:",
+    "haadf": "SIM:HAADF1:",
+    "eds": "SIM:EDS1:",
     "carrier": "SIM:CARRIER1:",
     "plunge": "SIM:LN2POT1:",
     "suitcase": "SIM:CASE1:",
@@ -27,6 +29,8 @@ GROUPS: Final = {
     "clock": ("clock", "lab", "truth"),
     "stage": ("stage",),
     "beam": ("beam",),
+    "haadf": ("haadf",),
+    "eds": ("eds",),
     "transfer": ("carrier", "plunge", "suitcase", "pfib", "holder"),
 }
 """The prefixes that each server process serves."""

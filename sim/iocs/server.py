@@ -4,7 +4,7 @@ import asyncio
 import logging
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, Final
 
@@ -60,6 +60,8 @@ class InstrumentServer:
         """Called with the world's socket when the records are served."""
         self.at_first: list[tuple[str, dict[str, Any]]] = []
         """Commands for the world, before this server says that it is up."""
+        self.beside: list[Callable[[], Coroutine[Any, Any, None]]] = []
+        """What else runs in the event loop while the world is there."""
         self.own_values: Callable[[], dict[str, Any]] = dict
         """Readings of the instrument that the server itself knows."""
         self._alive = INSTRUMENT_GROUPS[instrument]
@@ -128,6 +130,10 @@ class InstrumentServer:
         await self._refresh(at_once=True)
         return result
 
+    async def ask(self, command: str, **arguments: Any) -> Any:
+        """Ask the world for something that no client put; nothing is shown."""
+        return await self._call(command, **arguments)
+
     async def refuse(self, group: str, why: str) -> None:
         """Refuse something a client put, without asking the world."""
         self.panels[group].refuse(why)
@@ -155,11 +161,12 @@ class InstrumentServer:
                 await self._call(command, **arguments)
             await self._refresh(at_once=True)
             announce(ready_fd)
-            beating = asyncio.create_task(self._beat())
+            tasks = [asyncio.create_task(run()) for run in (self._beat, *self.beside)]
             while True:
                 await self._refresh(at_once=False)
-                if beating.done():
-                    beating.result()
+                for task in tasks:
+                    if task.done():
+                        task.result()
                 await asyncio.sleep(_POLL_S)
         except WorldGoneError as error:
             _LOG.error("%s ends: %s", self.instrument, error)

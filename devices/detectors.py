@@ -2,9 +2,12 @@
 
 from typing import Any
 
+import h5py
+from numpy.typing import NDArray
 from ophyd import Component as Cpt
 from ophyd import EpicsSignalRO, Signal
 
+from cryoline.devices.errors import ExposureFailed
 from cryoline.devices.exposure import Ticket
 from cryoline.devices.file_detector import FileDetector
 
@@ -31,6 +34,23 @@ class HaadfDetector(FileDetector):
     def frame_key(self, shape: tuple[int, ...]) -> dict[str, Any]:
         """Describe an image."""
         return {"dtype_numpy": "<f4", "dims": ["frame", "y", "x"], "units": "counts"}
+
+    def last_frame(self) -> NDArray[Any]:
+        """Return the image that was recorded last, (y, x), as it is on disk.
+
+        Raises ExposureFailed if this host can't read the instrument's file.
+        """
+        path = self.to_session(self._get(self.full_file_name))
+        slot = int(self._get(self.slot_index))
+        try:
+            with h5py.File(path, "r", libver="latest", swmr=True) as file:
+                frame: NDArray[Any] = file[self.dataset][slot]
+        except (OSError, KeyError, ValueError) as error:
+            raise ExposureFailed(
+                f"{self.name}: image {slot} of {path} can't be read ({error}); does "
+                "this host see the instrument's disk? See [paths] in instrument.toml"
+            ) from error
+        return frame
 
 
 class EdsDetector(FileDetector):

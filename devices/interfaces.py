@@ -15,6 +15,7 @@ from bluesky.protocols import (
     Triggerable,
 )
 from event_model import PartialEventPage
+from numpy.typing import NDArray
 
 from cryoline.devices.exposure import ExposureResult, ProbeCurrent
 
@@ -22,9 +23,11 @@ __all__ = [
     "EndedExposure",
     "ExposingBeam",
     "ExposureRecorder",
+    "ImageRecorder",
     "OperatorPanel",
     "ProgramRunner",
     "Recording",
+    "TiltStage",
 ]
 
 
@@ -130,3 +133,18 @@ class ExposureRecorder(Preparable, Triggerable, Readable[Any], Stoppable, Protoc
 
     def trigger(self) -> Recording:
         """Return a status that is done when the exposure is on disk."""
+
+
+class ImageRecorder(ExposureRecorder, Protocol):
+    """A detector whose last image a plan may look at."""
+
+    def last_frame(self) -> NDArray[Any]:
+        """Return the image that was recorded last, (y, x)."""
+
+
+class TiltStage(Readable[Any], Stoppable, Protocol):
+    """A stage that tilts about y."""
+
+    @property
+    def alpha_deg(self) -> Any:
+        """The tilt: a positioner with limits, whose moves end at rest where sent."""

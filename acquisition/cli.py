@@ -185,7 +185,9 @@ def replay(
     server = TiledServer.from_config(loaded)
     url, key = server.url(), server.api_key()
     check_access(url, key)  # a person is told now; a publisher would wait for it
-    runs = replay_runs(loaded.layout, url, key, keys=keys or None)
+    runs = replay_runs(
+        loaded.layout, url, key, keys=keys or None, paths=loaded.path_map
+    )
     if as_json:
         _print_json(
             [
@@ -194,6 +196,7 @@ def replay(
                     "key": run.key,
                     "journal_rows": run.journal_rows,
                     "tiled_rows": run.tiled_rows,
+                    "frames": run.frames,
                     "state": run.state,
                 }
                 for run in runs
@@ -209,7 +212,7 @@ def replay(
                 run.container,
                 run.key,
                 _counts(run.journal_rows),
-                _counts(run.tiled_rows),
+                _counts(run.tiled_rows | run.frames),
                 run.state,
             )
         _out.print(table)

@@ -44,7 +44,7 @@ class Journal:
         self.directory = directory
         self._key = key
         self._files: dict[str, _RunFile] = {}  # by run uid
-        self._runs: dict[str, str] = {}  # run uid by descriptor uid
+        self._runs: dict[str, str] = {}  # run uid by uid of descriptor or resource
         self._lock = threading.Lock()
 
     def __call__(self, name: str, doc: Mapping[str, Any]) -> None:
@@ -72,18 +72,17 @@ class Journal:
         self._files[doc["uid"]] = _RunFile(path, doc)
 
     def _file_of(self, name: str, doc: Mapping[str, Any]) -> "_RunFile":
-        if name in ("descriptor", "stop"):
-            run = doc["run_start"]
-        elif name == "stream_resource":
+        if name in ("descriptor", "stop", "stream_resource", "resource"):
             run = doc.get("run_start", "")
         else:
-            run = self._runs.get(doc.get("descriptor", ""), "")
+            owner = "resource" if name in ("datum", "datum_page") else "descriptor"
+            run = self._runs.get(doc.get(owner, ""), "")
         if run not in self._files:
             raise JournalError(
                 f"{self.directory}: a {name} document of an unknown run; "
                 "subscribe the journal before the first run is opened"
             )
-        if name == "descriptor":
+        if name in ("descriptor", "resource"):
             self._runs[doc["uid"]] = run
         return self._files[run]
 

@@ -14,11 +14,13 @@ from tiled.structures.core import Spec
 from cryoline.acquisition.backoff import Backoff, delay_s
 from cryoline.acquisition.directory_watch import DirectoryWatch
 from cryoline.acquisition.errors import (
+    FileNotReadyError,
     JournalLineError,
     JournalReplacedError,
     PublishError,
 )
 from cryoline.acquisition.layout import DataLayout
+from cryoline.acquisition.path_map import PathMap
 from cryoline.acquisition.process_identity import ProcessIdentity, write_state
 from cryoline.acquisition.publication_markers import PublicationMarkers, RunName
 from cryoline.acquisition.run_publication import RunPublication
@@ -38,7 +40,8 @@ as needed, for a machine that is busy [A]."""
 _SENDING_SILENCE_S: Final = 60.0
 """And while a run is sent: four requests that Tiled takes 15 s for each [A]."""
 _ATTEMPTS: Final = 8
-"""Refusals by a server that answers others, before a run is set aside [A]."""
+"""Refusals by a server that answers others, or looks for a file of a run that has
+ended, before that run is set aside: 21 s [A]."""
 
 _log = logging.getLogger(__name__)
 
@@ -62,10 +65,13 @@ class Publisher:
     layout: DataLayout
     url: str
     key: str = field(repr=False)
+    paths: PathMap | None = None
+    """Where detector files may lie; None: below the data directory."""
     timeout_s: float = 15.0
     """How long Tiled may take for one request before it counts as away."""
 
     def __post_init__(self) -> None:
+        self._paths = self.paths or PathMap.of(self.layout)
         self.markers = PublicationMarkers(self.layout)
         self._watch = DirectoryWatch(self.markers.directories)
         self._work: dict[RunName, _Work] = {}
@@ -125,7 +131,7 @@ class Publisher:
     def _begin(self, name: RunName, path: Path, *, anew: bool = False) -> _Work:
         derived = name.container == "derived"
         anew = derived and (anew or self.markers.was_published(name))
-        return _Work(RunPublication(path, replaceable=derived, anew=anew))
+        return _Work(RunPublication(path, self._paths, replaceable=derived, anew=anew))
 
     def _advance(self, name: RunName, work: _Work) -> None:
         run = work.publication
@@ -144,6 +150,8 @@ class Publisher:
         except JournalReplacedError as error:
             _log.info("%s", error)
             self._work[name] = self._begin(name, run.path, anew=True)
+        except FileNotReadyError as error:
+            self._retry(name, work, str(error))
         except (PublishError, JournalLineError) as error:
             self._set_aside(name, str(error))
         except FileNotFoundError:
@@ -168,7 +176,7 @@ class Publisher:
             run.write(self._container(name.container), self._go_on)
             if run.stopped and not run.waiting and not self._stopping:
                 rows = run.finish()
-                self.markers.mark_published(name, rows, run.rebuilt)
+                self.markers.mark_published(name, rows, run.frames, run.rebuilt)
                 del self._work[name]
                 _log.info("%s: published and verified: %s", name, rows)
         finally:
@@ -214,14 +222,16 @@ class Publisher:
             return
         work.publication.disconnect()
         self._containers.clear()
+        self._retry(name, work, f"Tiled refuses it: {error}")
+
+    def _retry(self, name: RunName, work: _Work, reason: str) -> None:
+        """Try again later, a few times."""
         work.refusals += 1
         work.due = time.monotonic() + delay_s(work.refusals)
-        self.last_error = f"{name}: {error}"
-        _log.warning(
-            "%s: refused (%d of %d): %s", name, work.refusals, _ATTEMPTS, error
-        )
+        self.last_error = f"{name}: {reason}"
+        _log.warning("%s: attempt %d of %d: %s", name, work.refusals, _ATTEMPTS, reason)
         if work.refusals >= _ATTEMPTS:
-            self._set_aside(name, f"Tiled refused it {_ATTEMPTS} times: {error}")
+            self._set_aside(name, f"tried {_ATTEMPTS} times: {reason}")
 
     def _go_on(self) -> bool:
         """Return whether to send another page; keep the state file fresh meanwhile."""
@@ -249,6 +259,11 @@ class Publisher:
                 "lag_rows": sum(run.waiting for run in runs),
                 "lag_bytes": sum(run.unread_bytes for run in runs),
                 "open_runs": [str(name) for name in self._work],
+                "waiting_for": {
+                    str(name): work.publication.problem
+                    for name, work in self._work.items()
+                    if work.publication.problem
+                },
                 "current_run": str(self._current) if self._current else None,
                 "last_error": self.last_error,
                 "failed": self.markers.failures(),

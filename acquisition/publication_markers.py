@@ -71,10 +71,13 @@ class PublicationMarkers:
         """Return whether some version of this run's journal has been published."""
         return self.published(run) is not None
 
-    def mark_published(self, run: RunName, rows: dict[str, int], rebuilt: Any) -> None:
-        """Note that Tiled holds these rows of each stream, each once."""
+    def mark_published(
+        self, run: RunName, rows: dict[str, int], frames: dict[str, int], rebuilt: Any
+    ) -> None:
+        """Note that Tiled holds these rows and frames of each stream, each once."""
         signature = _signature(self._journals[run.container] / f"{run.key}.jsonl")
-        content = {"rows": rows, "rebuilt": rebuilt, "verified": _now()}
+        content: dict[str, Any] = {"rows": rows, "frames": frames, "rebuilt": rebuilt}
+        content["verified"] = _now()
         if signature:
             content["bytes"], content["mtime_ns"] = signature
         self._signatures[run] = signature

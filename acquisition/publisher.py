@@ -23,6 +23,7 @@ from typing import Final
 
 from cryoline.acquisition.errors import CryolineError, ServiceError
 from cryoline.acquisition.layout import DataLayout
+from cryoline.acquisition.path_map import PathMap
 
 __all__ = ["main", "publish", "publisher_lock"]
 
@@ -30,7 +31,9 @@ _LOG_BYTES: Final = 5_000_000
 _LOG_FILES: Final = 3
 
 
-def publish(layout: DataLayout, url: str, key: str) -> None:
+def publish(
+    layout: DataLayout, url: str, key: str, paths: PathMap | None = None
+) -> None:
     """Publish until SIGTERM or SIGINT, then end after the current page.
 
     Raises ServiceError if another process publishes this data directory.
@@ -41,7 +44,7 @@ def publish(layout: DataLayout, url: str, key: str) -> None:
     from cryoline.acquisition.publication_loop import Publisher
 
     with publisher_lock(layout):
-        publisher = Publisher(layout, url, key)
+        publisher = Publisher(layout, url, key, paths)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: publisher.stop())
         publisher.run()
@@ -83,7 +86,7 @@ def main(arguments: list[str] | None = None) -> int:
         config = load_config(find_config(options.config))
         _log_to(config.layout.logs / "publisher.log")
         server = TiledServer.from_config(config)
-        publish(config.layout, server.url(), server.api_key())
+        publish(config.layout, server.url(), server.api_key(), config.path_map)
     except CryolineError as error:
         sys.stderr.write(f"{error}\n")
         logging.getLogger(__name__).error("%s", error)

@@ -3,17 +3,21 @@
 import os
 import threading
 import time
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from cryoline.acquisition.errors import JournalError, PublishError, ServiceError
 from cryoline.acquisition.journal_reader import count_rows
 from cryoline.acquisition.journal_recovery import is_closed
 from cryoline.acquisition.layout import DataLayout
+from cryoline.acquisition.path_map import PathMap
 from cryoline.acquisition.publication_markers import PublicationMarkers, RunName
 from cryoline.acquisition.publisher import publisher_lock
+
+if TYPE_CHECKING:
+    from cryoline.acquisition.publication_loop import Publisher
 
 __all__ = ["ReplayedRun", "replay"]
 
@@ -33,6 +37,9 @@ class ReplayedRun:
     """Rows of each stream in Tiled, each once; empty if not verified."""
     state: str
     """``verified``, ``rebuilt``, ``open`` (no stop yet) or ``failed: <reason>``."""
+    frames: dict[str, int] = field(default_factory=dict)
+    """Frames in files that Tiled reads, by ``stream/data key``; empty if not verified.
+    """
 
     @property
     def is_exact(self) -> bool:
@@ -46,6 +53,7 @@ def replay(
     key: str,
     *,
     keys: Iterable[str] | None = None,
+    paths: PathMap | None = None,
     timeout_s: float = 600.0,
 ) -> list[ReplayedRun]:
     """Make Tiled hold every journaled run exactly, and return how each stands.
@@ -66,7 +74,13 @@ def replay(
     finished = runs.keys() - unfinished
     for run in finished:
         markers.forget(run)
-    _work_or_wait(layout, url, key, markers, set(finished), timeout_s)
+
+    def publisher() -> "Publisher":
+        from cryoline.acquisition.publication_loop import Publisher
+
+        return Publisher(layout, url, key, paths)
+
+    _work_or_wait(layout, publisher, markers, set(finished), timeout_s)
     return [
         _result(markers, run, path, run in unfinished) for run, path in runs.items()
     ]
@@ -74,8 +88,7 @@ def replay(
 
 def _work_or_wait(
     layout: DataLayout,
-    url: str,
-    key: str,
+    make_publisher: Callable[[], "Publisher"],
     markers: PublicationMarkers,
     runs: set[RunName],
     timeout_s: float,
@@ -86,9 +99,7 @@ def _work_or_wait(
     while not runs <= markers.settled():
         try:
             with publisher_lock(layout):
-                from cryoline.acquisition.publication_loop import Publisher
-
-                publisher = Publisher(layout, url, key)
+                publisher = make_publisher()
                 try:
                     while not runs <= markers.settled():
                         publisher.step()
@@ -115,12 +126,13 @@ def _result(
     except JournalError:
         rows = {}  # unreadable; the reason stands in the state
     published: dict[str, int] = {}
+    frames: dict[str, int] = {}
     if reason := markers.failure(run):
         state = f"failed: {reason}"
     elif unfinished:
         state = "open"
     else:
         marker = markers.published(run) or {}
-        published = marker.get("rows", {})
+        published, frames = marker.get("rows", {}), marker.get("frames", {})
         state = "rebuilt" if marker.get("rebuilt") else "verified"
-    return ReplayedRun(run.container, run.key, rows, published, state)
+    return ReplayedRun(run.container, run.key, rows, published, state, frames)

@@ -9,7 +9,9 @@ resumed, unpacks pages row by row, and writes at least once. Here, in this order
 2. At stop the table must hold each journaled row once. An append that was in
    flight when this process or the server died can have doubled a page.
 3. If it does not, the table is deleted and written again from the journal.
-4. Then, and only then, the run gets its stop document and counts as published.
+4. Frames are registered where detectors wrote them, when the file has them and the
+   journal their event.
+5. Then, and only then, the run gets its stop document and counts as published.
 """
 
 import logging
@@ -23,6 +25,7 @@ from tiled.structures.core import Spec
 
 from cryoline.acquisition.errors import PublishError
 from cryoline.acquisition.journal_reader import JournalTail, read_documents
+from cryoline.acquisition.path_map import PathMap
 from cryoline.acquisition.stream_publication import StreamPublication
 from cryoline.acquisition.tiled_access import fit_json
 from cryoline.acquisition.tiled_tables import PAGE_ROWS, event_as_page
@@ -32,13 +35,7 @@ __all__ = ["RunPublication"]
 _BUFFER_ROWS: Final = 20 * PAGE_ROWS
 """Rows held in memory while Tiled is away (about 60 MB) [A]; the rest waits on disk."""
 
-_EXTERNAL: Final = (
-    "stream_resource",
-    "stream_datum",
-    "resource",
-    "datum",
-    "datum_page",
-)
+_OLD_KIND: Final = ("resource", "datum", "datum_page")
 _CYCLE_NUMBER: Final = "cycle_number"
 _BLOCK_KEYS: Final = ("specimen", "ancestors", "technique", "quantity")
 
@@ -57,9 +54,15 @@ class RunPublication:
     """
 
     def __init__(
-        self, path: Path, *, replaceable: bool = False, anew: bool = False
+        self,
+        path: Path,
+        paths: PathMap,
+        *,
+        replaceable: bool = False,
+        anew: bool = False,
     ) -> None:
         self.path = path
+        self._paths = paths
         self._replaceable = replaceable
         self._anew = anew
         self.key = path.stem
@@ -72,6 +75,7 @@ class RunPublication:
         self._stop: dict[str, Any] = {}
         self._streams: dict[str, StreamPublication] = {}
         self._by_descriptor: dict[str, StreamPublication] = {}
+        self._resources: dict[str, dict[str, Any]] = {}
         self._cycle_number: int | None = None
         self._unsent = False
         self._node: Any = None
@@ -84,12 +88,26 @@ class RunPublication:
     @property
     def pending(self) -> bool:
         """Whether something was read that Tiled has not confirmed."""
-        return self._unsent or self.stopped or self.waiting > 0
+        return bool(self._unsent or self.stopped or self.waiting > 0 or self.problem)
+
+    @property
+    def problem(self) -> str:
+        """What the run waits for, beside Tiled: files that are not there."""
+        return "; ".join(s.problem for s in self._streams.values() if s.problem)
 
     @property
     def journal_rows(self) -> dict[str, int]:
         """Rows in the journal, by stream, as far as it was read."""
         return {stream.name: stream.rows for stream in self._streams.values()}
+
+    @property
+    def frames(self) -> dict[str, int]:
+        """Frames that are registered, by ``stream/data key``."""
+        return {
+            name: count
+            for stream in self._streams.values()
+            for name, count in stream.frames.items()
+        }
 
     @property
     def unread_bytes(self) -> int:
@@ -132,10 +150,11 @@ class RunPublication:
         self._unsent = False
 
     def finish(self) -> dict[str, int]:
-        """Verify every row, rebuild what is not exact, add the stop document.
+        """Verify every row and frame, rebuild what is not exact, add the stop document.
 
         Returns the rows of each stream in Tiled. Raises PublishError if a table
-        is not exact even after it was written again.
+        is not exact even after it was written again, FileNotReadyError if frames are
+        not in their file.
         """
         for stream in self._streams.values():
             if not stream.verify(self._documents):
@@ -147,6 +166,7 @@ class RunPublication:
                         "here and others in Tiled, even after it was written again; "
                         "does another program write to this catalog?"
                     )
+            stream.verify_frames()
         metadata = {"stop": fit_json(self._stop), "cryoline": self._block()}
         self._node.update_metadata(metadata, drop_revision=True)
         self._close_streams()
@@ -162,7 +182,8 @@ class RunPublication:
             if stream := self._streams.get(doc["name"]):
                 stream.update(doc)
             else:
-                stream = self._streams[doc["name"]] = StreamPublication(doc)
+                stream = StreamPublication(doc, self._paths)
+                self._streams[doc["name"]] = stream
             self._by_descriptor[doc["uid"]] = stream
         elif name in ("event", "event_page"):
             page = doc if name == "event_page" else event_as_page(doc)
@@ -171,11 +192,15 @@ class RunPublication:
         elif name == "stop":
             self._stop = doc
             self.stopped = True
-        elif name in _EXTERNAL:
-            # The seam for arrays in files: register doc on its stream's node here.
+        elif name == "stream_resource":
+            self._resources[doc["uid"]] = doc
+        elif name == "stream_datum":
+            resource = self._resources[doc["stream_resource"]]
+            self._by_descriptor[doc["descriptor"]].add_frames(doc, resource)
+        elif name in _OLD_KIND:
             raise PublishError(
-                f"{self.path}: {name} documents (arrays in files) can't be "
-                "published yet; other runs are not held up"
+                f"{self.path}: {name} documents can't be published; let the device "
+                "name its files by stream_resource and stream_datum"
             )
 
     def _note_cycle(self, data: dict[str, list[Any]]) -> None:

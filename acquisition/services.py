@@ -219,6 +219,8 @@ def _describe(state: dict[str, Any]) -> str:
         parts.append(f"{unread} bytes unread")
     if run := state.get("current_run"):
         parts.append(f"at {run}")
+    waits = state.get("waiting_for") or {}
+    parts += [f"{run} waits: {why}" for run, why in waits.items()]
     failed = state.get("failed") or {}
     parts += [f"{run} FAILED: {why}" for run, why in failed.items()]
     if state.get("away_since"):

@@ -1,4 +1,4 @@
-"""One stream of a run: its rows counted in the journal, sent, checked, rebuilt."""
+"""One stream of a run: rows and frames counted in the journal, sent, checked."""
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
@@ -7,6 +7,9 @@ from typing import Any, Final
 import numpy as np
 from tiled.structures.core import Spec
 
+from cryoline.acquisition.errors import FileNotReadyError
+from cryoline.acquisition.frame_publication import FramePublication
+from cryoline.acquisition.path_map import PathMap
 from cryoline.acquisition.tiled_descriptor import (
     configuration_update,
     stream_metadata,
@@ -29,20 +32,24 @@ _log = logging.getLogger(__name__)
 
 
 class StreamPublication:
-    """Makes one stream's node and table in Tiled hold what the journal holds.
+    """Makes one stream's node, table and arrays in Tiled hold what the journal holds.
 
-    Raises PublishError if the rows do not fit the descriptor, and httpx errors if
-    Tiled does not answer; after those, ``disconnect``.
+    Raises PublishError if rows or frames do not fit the descriptor, and httpx errors
+    if Tiled does not answer; after those, ``disconnect``.
     """
 
-    def __init__(self, descriptor: Mapping[str, Any]) -> None:
+    def __init__(self, descriptor: Mapping[str, Any], paths: PathMap) -> None:
         self.name = str(descriptor["name"])
         self.rows = 0
         """Different seq_nums in the journal so far."""
+        self.problem = ""
+        """Why frames can't be registered, as far as known; they may still come."""
+        self._paths = paths
         self._descriptors = [dict(descriptor)]
         self._metadata = stream_metadata(descriptor)
         self._schema = table_schema(descriptor["data_keys"], self.name)
         self._buffer = RowBuffer(self._schema, self.name)
+        self._frames: dict[str, FramePublication] = {}
         self._highest = 0
         # A rewound RunEngine emits a seq_num again: the later row counts, and the
         # table, which has the earlier one, is written anew at the end.
@@ -58,6 +65,11 @@ class StreamPublication:
         """Rows that Tiled has not confirmed."""
         return len(self._buffer)
 
+    @property
+    def frames(self) -> dict[str, int]:
+        """Frames that are registered, by ``stream/data key``."""
+        return {frames.name: frames.registered for frames in self._frames.values()}
+
     def update(self, descriptor: Mapping[str, Any]) -> None:
         """Take a further descriptor: the configuration changed within the run."""
         self._descriptors.append(dict(descriptor))
@@ -72,10 +84,20 @@ class StreamPublication:
         self.rows += int(fresh.sum())
         self._highest = max([self._highest, *numbers.tolist()[-1:], *before.tolist()])
 
+    def add_frames(self, datum: Mapping[str, Any], resource: Mapping[str, Any]) -> None:
+        """Take a stream_datum from the journal, and the resource that it belongs to."""
+        key = resource["data_key"]
+        if key not in self._frames:
+            keys = self._metadata["data_keys"]
+            self._frames[key] = FramePublication(self.name, resource, keys, self._paths)
+        self._frames[key].add(datum)
+
     def disconnect(self) -> None:
         """Forget what was known of Tiled: after an error only Tiled knows."""
         self._node = self._table = None
         self._updates_sent = 0
+        for frames in self._frames.values():
+            frames.disconnect()
 
     def open(self, run: Any) -> None:
         """Find or make the stream's node below the run's."""
@@ -92,7 +114,7 @@ class StreamPublication:
             self._updates_sent = len(later)
 
     def send(self, go_on: Callable[[], bool]) -> None:
-        """Append the waiting rows; ends early between pages if ``go_on`` says no."""
+        """Append the waiting rows, then frames; ends early if ``go_on`` says no."""
         while self._buffer and go_on():
             # May find that the table has some of the rows already.
             table = self._open_table()
@@ -100,6 +122,24 @@ class StreamPublication:
             if self._buffer:
                 table.append(self._buffer.page())
                 self._buffer.discard_page()
+        problem = ""
+        for frames in self._frames.values():
+            try:
+                frames.send(self._node, self._frame_limit)
+            except FileNotReadyError as error:
+                problem = str(error)
+        if problem and not self.problem:
+            _log.warning("stream %s waits: %s", self.name, problem)
+        self.problem = problem
+
+    def verify_frames(self) -> None:
+        """See that every frame is registered, and mend what isn't.
+
+        Raises FileNotReadyError if a file does not hold its frames.
+        """
+        for frames in self._frames.values():
+            frames.send(self._node, self._frame_limit)
+            frames.verify(self._node, self._frame_limit)
 
     def verify(self, journal: Callable[[], Iterable[tuple[str, Any]]]) -> bool:
         """Return whether the table holds every row of the journal exactly once.
@@ -154,7 +194,17 @@ class StreamPublication:
         """Tell live readers that nothing more will come."""
         if self._table is not None:
             self._table.close_stream()
+        for frames in self._frames.values():
+            frames.close()
         self._node.close_stream()
+
+    @property
+    def _frame_limit(self) -> int | None:
+        """The events that frames belong to; None for a stream that has frames only."""
+        has_rows = self.rows or any(
+            "external" not in key for key in self._metadata["data_keys"].values()
+        )
+        return self.rows if has_rows else None
 
     def _open_table(self) -> AppendableTable:
         if self._table is None:

@@ -72,7 +72,7 @@ def make_api_key(path: Path) -> str:
 def connect(url: str, key: str, *, timeout_s: float = 15.0) -> Any:
     """Return the root container of a Tiled server, for writing runs.
 
-    A light client: containers and tables only, no special clients of bluesky.
+    A light client, without the special clients of bluesky.
     Whoever wants to read runs uses ``tiled.client.from_uri(url, api_key=key)``.
     Raises httpx errors if the server does not answer within ``timeout_s`` or
     refuses the key; close it by ``.context.close()``.
@@ -81,11 +81,16 @@ def connect(url: str, key: str, *, timeout_s: float = 15.0) -> Any:
     from tiled.client.constructors import from_uri
     from tiled.client.container import Container
 
+    from cryoline.acquisition.tiled_arrays import RegisteredArray
     from cryoline.acquisition.tiled_tables import AppendableTable
 
     return from_uri(
         url,
-        structure_clients={"container": Container, "table": AppendableTable},
+        structure_clients={
+            "array": RegisteredArray,
+            "container": Container,
+            "table": AppendableTable,
+        },
         api_key=key,
         timeout=httpx.Timeout(timeout_s, connect=_CONNECT_S),
         include_data_sources=False,

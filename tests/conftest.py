@@ -5,7 +5,7 @@ import random
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -114,9 +114,14 @@ def lab(instrument: Instrument) -> Lab:
 
 
 @pytest.fixture(scope="session")
-def tiled_server(instrument: Instrument) -> Iterator[TiledServer]:
-    """Return the one Tiled server of this test session."""
-    server = TiledServer.from_config(instrument.config)
+def tiled_server(
+    instrument: Instrument, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[TiledServer]:
+    """Return the one Tiled server of this test session; it reads all tests' files."""
+    server = replace(
+        TiledServer.from_config(instrument.config),
+        readable=(tmp_path_factory.getbasetemp(),),
+    )
     server.start()
     yield server
     server.stop()

@@ -4,10 +4,13 @@ import multiprocessing
 import os
 import threading
 import time
+import uuid
 
 import event_model
+import h5py
 import numpy as np
 import pytest
+from ophyd.sim import NullStatus
 
 from cryoline.acquisition.layout import DataLayout
 from cryoline.acquisition.process_identity import read_state
@@ -123,7 +126,11 @@ def fork_server():
     # paid once, in a process that publishers are forked from.
     os.environ["TILED_RETRY_ATTEMPTS"] = "1"
     context = multiprocessing.get_context("forkserver")
-    modules = ["cryoline.acquisition.publication_loop", "pandas", "blosc2", "httpcore"]
+    modules = [
+        "cryoline.acquisition.publication_loop",
+        "bluesky_tiled_plugins.writing.consolidators",
+        *("pandas", "blosc2", "httpcore"),
+    ]
     context.set_forkserver_preload(modules)
     return context
 
@@ -195,3 +202,100 @@ def table_rows(tiled_root):
         return table.seq_nums()
 
     return rows
+
+
+class Camera:
+    """A detector that writes frames as a scanned-beam detector does, without a beam.
+
+    Frame n is filled with n. ``lose`` frames are told of, and not written.
+    """
+
+    parent = None
+
+    def __init__(self, folder, *, name="cam", shape=(3, 4), lose=()):
+        self.name = name
+        self.path = folder / f"{name}-{uuid.uuid4().hex[:8]}.h5"
+        self.told = 0
+        self._shape, self._lose = shape, lose
+        self._resource = None
+        self._file = h5py.File(self.path, "w", libver="latest")
+        self.frames = self._file.create_dataset(
+            "/entry/data/data",
+            shape=(0, *shape),
+            maxshape=(None, *shape),
+            chunks=(1, *shape),
+            dtype="<u2",
+        )
+        self._file.swmr_mode = True
+
+    def write(self, number):
+        """Put a frame on disk."""
+        self.frames.resize(number + 1, axis=0)
+        self.frames[number] = number
+        self.frames.flush()
+
+    def close(self):
+        self._file.close()
+
+    def trigger(self):
+        if self.told not in self._lose:
+            self.write(self.told)
+        return NullStatus()
+
+    def describe(self):
+        return {
+            f"{self.name}_counts": {"source": "x", "dtype": "number", "shape": []},
+            f"{self.name}_image": {
+                "source": "x",
+                "dtype": "array",
+                "dtype_numpy": "<u2",
+                "shape": [1, *self._shape],
+                "dims": ["frame", "y", "x"],
+                "external": "STREAM:",
+            },
+        }
+
+    def read(self):
+        return {f"{self.name}_counts": {"value": self.told, "timestamp": 1.0}}
+
+    def describe_configuration(self):
+        return {}
+
+    def read_configuration(self):
+        return {}
+
+    def get_index(self):
+        return self.told
+
+    def collect_asset_docs(self, index=None):
+        """Give the resource once, and a datum for each event."""
+        if self._resource is None:
+            self._resource = event_model.compose_stream_resource(
+                mimetype="application/x-hdf5",
+                uri=f"file://localhost{self.path}",
+                data_key=f"{self.name}_image",
+                parameters={
+                    "dataset": "/entry/data/data",
+                    "chunk_shape": (1, *self._shape),
+                    "swmr": True,
+                },
+            )
+            yield "stream_resource", self._resource.stream_resource_doc
+        indices = event_model.StreamRange(start=self.told, stop=self.told + 1)
+        yield "stream_datum", self._resource.compose_stream_datum(indices)
+        self.told += 1
+
+
+@pytest.fixture
+def make_camera(layout):
+    """Make cameras that write where Tiled may read; their files are closed."""
+    cameras = []
+
+    def make(folder=None, **options):
+        camera = Camera(folder or layout.raw_data, **options)
+        cameras.append(camera)
+        return camera
+
+    yield make
+    for camera in cameras:
+        camera.close()

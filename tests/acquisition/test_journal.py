@@ -129,6 +129,32 @@ def test_two_runs_may_be_open_at_once(tmp_path, run_maker):
         assert docs[-1][1]["num_events"] == {"points": run.rows}
 
 
+def test_frames_in_files_are_journaled_with_the_run_that_they_belong_to(
+    tmp_path, make_camera
+):
+    engine = RunEngine({"scan_id": 7})
+    engine.subscribe(Journal(tmp_path))
+    engine(bp.count([make_camera()], 3))
+    (path,) = tmp_path.glob("*.jsonl")
+    read = list(read_documents(path))
+    names = [name for name, _ in read if name.startswith("stream")]
+    assert names == ["stream_resource", *["stream_datum"] * 3]
+    for name, doc in read:
+        kind = event_model.DocumentNames[name]
+        event_model.schema_validators[kind].validate(doc)
+
+
+def test_documents_of_the_old_kind_are_not_lost(tmp_path, run_maker):
+    journal = Journal(tmp_path)
+    run = run_maker(journal)
+    resource = {"uid": "r", "run_start": run.start["uid"], "spec": "AD_HDF5"}
+    journal("resource", resource)
+    journal("datum", {"datum_id": "r/0", "resource": "r", "datum_kwargs": {}})
+    run.stop()
+    read = list(read_documents(tmp_path / f"{run.key}.jsonl"))
+    assert [name for name, _ in read[2:4]] == ["resource", "datum"]
+
+
 def test_an_open_run_is_locked_and_a_closed_one_is_not(tmp_path, run_maker):
     run = run_maker(Journal(tmp_path))
     with (tmp_path / f"{run.key}.jsonl").open("rb") as other:

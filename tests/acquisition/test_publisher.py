@@ -246,15 +246,14 @@ def test_poisoned_journals_are_set_aside_with_a_reason_and_others_go_on(
     path.write_bytes(b"".join([*lines[:2], b"gibberish\n", *lines[2:]]))
     mixed.event("not a number")
     mixed.stop()
-    resource = {"uid": "r", "data_key": "x", "mimetype": "application/x-hdf5"}
     with (layout.raw_journal / f"{files.key}.jsonl").open("ab") as raw:
-        raw.write(encode_line("stream_resource", resource))
+        raw.write(encode_line("resource", {"uid": "r", "spec": "AD_HDF5"}))
     sound.page(5)
     sound.stop()
     start_publisher()
     assert "line 3: not a document" in wait_published(corrupt.key)
     assert "pot_potential_v is no double" in wait_published(mixed.key)
-    assert "can't be published yet" in wait_published(files.key)
+    assert "resource documents can't be published" in wait_published(files.key)
     assert wait_published(sound.key)["rows"] == {"points": 5}
     wait_for(lambda: len(state().get("failed", {})) == 3, "three failures on view")
     assert str(path) in state()["failed"][f"raw/{corrupt.key}"]

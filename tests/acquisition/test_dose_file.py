@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from cryoline.acquisition import dose_backup, dose_schema
+from cryoline.acquisition import append_only, dose_backup, dose_schema
 from cryoline.acquisition.dose import DoseLedger
 from cryoline.acquisition.errors import LedgerError
 from cryoline.acquisition.file_system import file_system_of, network_file_system_of
@@ -258,7 +258,7 @@ def test_the_mount_that_holds_a_path_decides(
 def test_a_network_file_system_is_refused(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dose_schema, "network_file_system_of", lambda _: "nfs4")
+    monkeypatch.setattr(append_only, "network_file_system_of", lambda _: "nfs4")
 
     with pytest.raises(LedgerError) as caught:
         opened(path)

@@ -135,7 +135,7 @@ class Microscope:
         elif name == "ln2_level":
             self.stage.cold.fill(value or 100.0, time_s)
         elif name == "stage_temp":
-            self.stage.cold.hold(value or None, time_s)
+            self.stage.cold.hold(value or None)
         elif name == "drift_burst":
             self.stage.set_burst(value, time_s)
         elif name == "stage_stuck":

@@ -77,6 +77,7 @@ def _guard(world: World) -> dict[str, Any]:
     microscope, time_s = _present(world)
     cold = microscope.stage.cold
     return {
+        "time_s": time_s,
         "state": int(microscope.column.state),
         "stage_temperature_degc": cold.temperature_degc(time_s),
         "ln2_percent": cold.level_percent(time_s),

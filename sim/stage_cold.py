@@ -46,6 +46,9 @@ class ColdStage:
         """Return the temperature of the tip."""
         if self._held_degc is not None:
             return self._held_degc
+        return self._unheld_degc(time_s)
+
+    def _unheld_degc(self, time_s: float) -> float:
         empty_s = self.reaches_level_at_s(0.0)
         cold_s = min(time_s, max(empty_s, self._from_s))
         temperature_degc = self._from_degc
@@ -76,11 +79,13 @@ class ColdStage:
         self._level_from_s = time_s
         self._level_from = percent
 
-    def hold(self, degc: float | None, time_s: float) -> None:
-        """Let the tip be at a temperature whatever cools it (a fault), or let go."""
-        self._rebase(time_s)
+    def hold(self, degc: float | None) -> None:
+        """Let the tip be at a temperature whatever cools it (a fault); None: no more.
+
+        Without it the tip is as if nothing had been.
+        """
         self._held_degc = degc
 
     def _rebase(self, time_s: float) -> None:
-        self._from_degc = self.temperature_degc(time_s)
+        self._from_degc = self._unheld_degc(time_s)
         self._from_s = time_s

@@ -43,7 +43,7 @@ class BeamGuard:
         self._wake = threading.Event()
         self._beat_s: float | None = None
         self._looked_s: float | None = None
-        self._blank_wanted = False
+        self._blank_wanted = True  # blanked at the start-up, before anything else
         self.holder = ""
         self.interlock = "the guard has not looked yet"
         """Why the beam must be off; empty if it may be on."""
@@ -132,18 +132,18 @@ class BeamGuard:
         seen = world.call("beam.guard")
         self.interlock = _tripped(seen)
         self._looked_s = time.monotonic()
+        state = seen["state"]
+        may_come_on = state in (ColumnState.ARMED, ColumnState.EXPOSING)
         cause = ""
         if self._blank_wanted:
             self._blank_wanted = False
             cause = "blank"
-        state = seen["state"]
-        if state in (ColumnState.ARMED, ColumnState.EXPOSING):
-            if self.interlock:
-                cause = "interlock"
-            elif self.beat_age_s > BEAT_LIMIT_S:
-                cause = "dead_man"
+        elif may_come_on and self.interlock:
+            cause = "interlock"
+        elif may_come_on and self.beat_age_s > BEAT_LIMIT_S:
+            cause = "dead_man"
         if not cause:
-            return state in (ColumnState.ARMED, ColumnState.EXPOSING)
+            return may_come_on
         world.call("beam.blank", cause=cause)
         _LOG.info(
             "blanked by %s: %s", cause, self.interlock or f"{self.beat_age_s:.2f} s"

@@ -3,18 +3,18 @@
 Nothing is read at import. ``sim/instrument.toml`` is the complete example.
 """
 
-import difflib
 import hashlib
 import json
 import os
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Final, get_args, get_origin
+from typing import Annotated, Final
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cryoline.acquisition.errors import ConfigError
 from cryoline.acquisition.layout import DataLayout
+from cryoline.acquisition.model_errors import explain, nearest
 from cryoline.acquisition.path_map import Folder, PathMap
 from cryoline.plugins import registry
 
@@ -171,7 +171,10 @@ def load_config(path: Path) -> Config:
     try:
         config = Config(path=path, **content)
     except ValidationError as error:
-        lines = "\n".join(f"{path}: {_explain(e)}" for e in error.errors())
+        lines = "\n".join(
+            f"{path}: {explain(e, Config, 'sim/instrument.toml')}"
+            for e in error.errors()
+        )
         raise ConfigError(lines) from error
     _check_plugins(config)
     return config
@@ -183,35 +186,5 @@ def _check_plugins(config: Config) -> None:
         if device.plugin not in offered:
             raise ConfigError(
                 f"{config.path}: devices.{name}.plugin: no plugin {device.plugin!r}"
-                f"{_nearest(device.plugin, offered)} (offered: {', '.join(offered)})"
+                f"{nearest(device.plugin, offered)} (offered: {', '.join(offered)})"
             )
-
-
-def _explain(error: Any) -> str:
-    key = ".".join(str(part) for part in error["loc"])
-    if error["type"] == "extra_forbidden":
-        valid = _valid_keys(error["loc"][:-1])
-        return f"unknown key {key!r}{_nearest(str(error['loc'][-1]), valid)}"
-    if error["type"] == "missing":
-        return f"key {key!r} is missing; sim/instrument.toml shows it"
-    return f"{key} = {error['input']!r}: {error['msg']}"
-
-
-def _valid_keys(location: tuple[str | int, ...]) -> list[str]:
-    """Return the keys that the section at this location may hold."""
-    model: Any = Config
-    for part in location:
-        if get_origin(model) is dict:
-            model = get_args(model)[1]
-        else:
-            model = model.model_fields[part].annotation
-    if not (isinstance(model, type) and issubclass(model, BaseModel)):
-        return []
-    return sorted(set(model.model_fields) - {"path"})
-
-
-def _nearest(word: str, valid: list[str]) -> str:
-    near = difflib.get_close_matches(word, valid, n=1, cutoff=0.5)
-    if near:
-        return f"; did you mean {near[0]!r}?"
-    return f"; valid are: {', '.join(valid)}" if valid else ""

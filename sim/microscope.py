@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryoline.sim.column import Column, Frames
+from cryoline.sim.damage import warm_factor
 from cryoline.sim.exposure_log import ExposureLog, Outcome
 from cryoline.sim.faults import Faults
 from cryoline.sim.fluence_map import CELL_NM, FluenceMap
@@ -70,6 +71,7 @@ class Microscope:
         self.column = Column(seed=seed, log=log, time_s=time_s)
         self.stage = Stage(seed=seed, time_s=time_s)
         self.fluence = FluenceMap()
+        self._warm_fluence = FluenceMap()  # what it counts more, for being warm
         self.faults = Faults()
         self._time_s = time_s
         self._scene: _Scene | None = None
@@ -90,7 +92,7 @@ class Microscope:
         order = self.column.order
         if order is None:
             raise RuntimeError("the column started, and exposes nothing")
-        before = self.fluence.cells.astype(np.float32)
+        before = (self.fluence.cells + self._warm_fluence.cells).astype(np.float32)
         self._scene = _Scene(order, tilt_deg, before)
         self._scenes[order.ticket] = self._scene
         while len(self._scenes) > _VIEWS_KEPT:
@@ -166,19 +168,21 @@ class Microscope:
         half_y_nm = order.height_px * order.pixel_nm / 2
         tilts_deg = self.stage.tilts_deg(middle_s)
         for k in range(len(frames)):
-            left_nm, top_nm = (
-                -offsets_nm[0, k] - half_x_nm,
-                -offsets_nm[1, k] - half_y_nm,
-            )
-            self.fluence.deposit(
-                float(frames.charge_c[k]),
-                tilt_deg=float(tilts_deg[k]),
-                low_nm=(left_nm, top_nm),
-                high_nm=(
-                    left_nm + 2 * half_x_nm,
-                    top_nm + 2 * half_y_nm * float(frames.fraction[k]),
+            low_nm = (-offsets_nm[0, k] - half_x_nm, -offsets_nm[1, k] - half_y_nm)
+            scanned = float(frames.fraction[k])
+            where: dict[str, Any] = {
+                "tilt_deg": float(tilts_deg[k]),
+                "low_nm": low_nm,
+                "high_nm": (
+                    low_nm[0] + 2 * half_x_nm,
+                    low_nm[1] + 2 * half_y_nm * scanned,
                 ),
-            )
+            }
+            charge_c = float(frames.charge_c[k])
+            self.fluence.deposit(charge_c, **where)
+            temperature_degc = self.stage.cold.temperature_degc(float(middle_s[k]))
+            if (warm := warm_factor(temperature_degc) - 1.0) > 0.0:
+                self._warm_fluence.deposit(charge_c * warm, **where)
         self._close_scene()
 
     def _close_scene(self) -> None:

@@ -177,3 +177,15 @@ def test_scaled_current_stays_until_it_is_set_back() -> None:
     np.testing.assert_allclose(
         np.array(charges) / charges[2], [1.5, 2.0, 1.0], rtol=0.015
     )
+
+
+def test_warm_specimen_suffers_more_from_the_same_fluence() -> None:
+    here = microscope()
+    here.set_fault("stage_temp", 20.0, 0.0)
+    expose(here, "warm", 0.0)
+    expose(here, "next", 200.0)
+    counted = here.log.get(1).charge_c / E_C / 512.0**2
+    view = decode_view(here.exposure("next")["view"])
+    assert view.fluence.max() == pytest.approx(5 * counted, rel=1e-6)
+    here.set_fault("stage_temp", 0.0, 300.0)
+    assert here.fluence.max_e_per_nm2 == pytest.approx(2 * counted, rel=0.02)

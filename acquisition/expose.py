@@ -99,16 +99,18 @@ def expose_once(
         **(md or {}),
     }
 
+    made: list[ExposureResult] = []
+
     @bpp.stage_decorator(list(detectors))
     @bpp.run_decorator(md=_md)
-    def inner() -> MsgGenerator[ExposureResult]:
-        made: ExposureResult = yield from expose(
+    def inner() -> MsgGenerator[None]:
+        result = yield from expose(
             beam, detectors, exposure, also=also, retakes=retakes
         )
-        return made
+        made.append(result)
 
-    result: ExposureResult = yield from inner()
-    return result
+    yield from inner()  # which returns the run's uid
+    return made[0]
 
 
 @dataclass(frozen=True)
@@ -168,7 +170,9 @@ def _expose(
             )
     yield from bps.create(name=stream)
     for device in (beam, *also, *detectors):
-        yield from bps.read(device)
+        # A pause that cuts the first describing of a device loses its reading.
+        while (yield Msg("read", device)) is None:
+            continue
     yield from bps.save()
     if taken.result.outcome in (Outcome.CUT, Outcome.DEAD_MAN, Outcome.INTERLOCK):
         raise ExposureCut(
@@ -232,6 +236,7 @@ def _take(
     if result.outcome is Outcome.NONE:
         for detector in detectors:
             yield Msg("stop", detector)
+        yield from _until_done(recordings)
         yield Msg("release_dose", None, ticket, "blanked before it began")
         return _Take(result, ended.cut_here, None)
     settlement = yield Msg("settle_dose", None, ticket, result)

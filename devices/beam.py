@@ -69,7 +69,8 @@ class Beam(BeamPanel):
 
         The status fails with ExposureRefused and the instrument's own reason.
         """
-        status = DeviceStatus(self)
+        # A plan that fails clears up by itself; a late stop would hit the next one.
+        status = DeviceStatus(self, call_stop_on_failure=False)
         blankings = self._blankings
 
         def arm() -> None:
@@ -98,7 +99,7 @@ class Beam(BeamPanel):
                 f"{self.name}.trigger(): no ticket of the dose ledger is armed; use "
                 f"expose() in a plan: RE(expose({self.name}, [...], Exposure(...)))"
             )
-        status = ExposureStatus(self)
+        status = ExposureStatus(self, call_stop_on_failure=False)
         # Sent from here: a blanking that comes later is then later on the wire too.
         started = self.start.set(1, timeout=self.answer_timeout_s)
 
@@ -204,7 +205,7 @@ class Beam(BeamPanel):
 
         The status fails with ExposureRefused and the instrument's own reason.
         """
-        status = DeviceStatus(self)
+        status = DeviceStatus(self, call_stop_on_failure=False)
 
         def measure() -> None:
             asked_s = self._get(self.instrument_time_s)

@@ -34,6 +34,7 @@ class _Expected:
     ticket: Ticket
     file: StreamFile
     counter: int
+    serial: int
 
 
 class FileDetector(DetectorPanel):
@@ -58,6 +59,8 @@ class FileDetector(DetectorPanel):
         self._files: dict[str, StreamFile] = {}
         self._current: StreamFile | None = None
         self._expected: _Expected | None = None
+        self._serial = 0
+        """Counts what ends a waiting: who waits for an older one has lost it."""
 
     def frame_shape(self, ticket: Ticket) -> tuple[int, ...]:
         """Return the shape of one exposure's external data."""
@@ -132,7 +135,10 @@ class FileDetector(DetectorPanel):
                 f"the plan: @bpp.stage_decorator([{self.name}])"
             )
         stem = self._stem
-        status = DeviceStatus(self)
+        self._serial += 1
+        serial = self._serial
+        # A plan that fails clears up by itself; a late stop would hit the next one.
+        status = DeviceStatus(self, call_stop_on_failure=False)
 
         def prepare() -> None:
             file = self._open(stem, stream, self.frame_shape(value))
@@ -150,7 +156,7 @@ class FileDetector(DetectorPanel):
             exposure = value.exposure
             for key in ("width_px", "height_px", "pixel_nm", "dwell_s"):
                 getattr(self, key).put(getattr(exposure, key))
-            self._expected = _Expected(value, file, counter)
+            self._expected = _Expected(value, file, counter, serial)
 
         in_thread(status, prepare, f"prepare {self.name}")
         return status
@@ -167,7 +173,7 @@ class FileDetector(DetectorPanel):
                 "is expected; a detector records, and does not expose. Use expose() "
                 f"in a plan: RE(expose(beam, [{self.name}], Exposure(...)))"
             )
-        status = RecordingStatus(self)
+        status = RecordingStatus(self, call_stop_on_failure=False)
 
         def follow() -> None:
             status.is_recorded = self._follow(expected)
@@ -177,6 +183,7 @@ class FileDetector(DetectorPanel):
 
     def stop(self, *, success: bool = False) -> None:
         """End the waiting; what is being read out is still written."""
+        self._serial += 1
         write(self.cancel, 1, timeout_s=self.answer_timeout_s)
 
     def _follow(self, expected: _Expected) -> bool:
@@ -184,7 +191,7 @@ class FileDetector(DetectorPanel):
         news = threading.Event()
         token = self.acquire_counter.subscribe(lambda **_: news.set(), run=False)
         try:
-            while True:
+            while self._serial == expected.serial:
                 state = self._get(self.state)
                 if self._get(self.acquire_counter) > expected.counter:
                     return self._check(expected)
@@ -196,11 +203,15 @@ class FileDetector(DetectorPanel):
                 if state == DetectorState.IDLE:
                     # Its PVs change one after the other: the counter may be behind.
                     news.wait(_LOOK_EVERY_S)
-                    if self._get(self.acquire_counter) > expected.counter:
-                        return self._check(expected)
-                    return False
+                    is_counted = self._get(self.acquire_counter) > expected.counter
+                    return (
+                        is_counted
+                        and self._serial == expected.serial
+                        and self._check(expected)
+                    )
                 news.wait(_LOOK_EVERY_S)
                 news.clear()
+            return False
         finally:
             self.acquire_counter.unsubscribe(token)
 

@@ -1,0 +1,666 @@
+"""The one stub for exposures, interrupted at each of its messages, in every way.
+
+The devices are the real ones. Behind their signals is a microscope of plain Python
+that times, charges and logs exposures by wall time.
+"""
+
+import asyncio
+import itertools
+import json
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import bluesky.plans as bp
+import bluesky.preprocessors as bpp
+import ophyd.sim
+import pytest
+from bluesky import RunEngine
+from bluesky.utils import Msg, RunEngineInterrupted
+from event_model import DocumentNames, schema_validators
+from ophyd import EpicsSignal
+from ophyd.sim import FakeEpicsSignal, make_fake_device
+from ophyd.status import Status
+
+from cryoline.acquisition.dose import DoseLedger
+from cryoline.acquisition.dose_guard import DoseGuard, install
+from cryoline.acquisition.errors import DoseRefused, ExposureCut
+from cryoline.acquisition.expose import expose, expose_once
+from cryoline.acquisition.fluence import fluence_of_charge_e_per_nm2
+from cryoline.devices.beam import Beam
+from cryoline.devices.beam_panel import BeamState
+from cryoline.devices.detector_panel import DetectorState
+from cryoline.devices.detectors import HaadfDetector
+from cryoline.devices.errors import (
+    ExposureFailed,
+    ExposureRefused,
+    InstrumentUnreachable,
+)
+from cryoline.devices.exposure import Exposure, Outcome
+
+EXPOSURE = Exposure(
+    specimen="wire-1", width_px=16, height_px=16, pixel_nm=2.0, dwell_s=2.5e-4
+)
+"""64 ms of wall time."""
+
+CURRENT_PA = 150.0
+
+
+class Answered(FakeEpicsSignal):
+    """A signal whose put is answered when the instrument has done it, as of an IOC."""
+
+    is_frozen = False
+
+    def set(self, value: Any, *, timeout: float | None = None, **_: Any) -> Status:
+        if self.is_frozen:
+            return Status(timeout=timeout)
+        self.put(value)
+        status = Status()
+        status.set_finished()
+        return status
+
+
+def fake(device: type) -> Any:
+    """Return the device class with signals that this module serves."""
+    ophyd.sim.fake_device_cache[EpicsSignal] = Answered
+    try:
+        return make_fake_device(device)
+    finally:
+        ophyd.sim.fake_device_cache[EpicsSignal] = FakeEpicsSignal
+
+
+class SoftMicroscope:
+    """One beam and one detector; ``log`` holds every exposure that was made."""
+
+    def __init__(self) -> None:
+        self.log: list[dict[str, Any]] = []
+        self.complaints: list[str] = []
+        self.current_pa = CURRENT_PA
+        self.fails_to_record = False
+        self.measured = 0
+        self._lock = threading.RLock()
+        self._armed: dict[str, Any] | None = None
+        self._running: dict[str, Any] | None = None
+        self._cut = threading.Event()
+        self._recorded = itertools.count(1)
+        self.beam = fake(Beam)("SOFT:BEAM:", name="beam")
+        self.haadf = fake(HaadfDetector)("SOFT:HAADF:", name="haadf")
+        for device in (self.beam, self.haadf):
+            device.answer_timeout_s = 0.2
+            for walk in device.walk_signals():
+                if isinstance(walk.item, FakeEpicsSignal):
+                    walk.item.sim_put("" if walk.item.as_string else 0)
+        self.beam.current_pa.sim_put(CURRENT_PA)
+        self.beam.current_max_pa.sim_put(500.0)
+        self.beam.boot_id.sim_put("boot-1")
+        for name in ("arm", "start", "blank", "measure", "log_request"):
+            self._serve(self.beam, name)
+        for name in ("capture", "acquire", "cancel"):
+            self._serve(self.haadf, name)
+        self.haadf.file_name.sim_put("frames")
+
+    @property
+    def charge_c(self) -> float:
+        """What the specimen has really received."""
+        return sum(record["charge_c"] for record in self.log)
+
+    @property
+    def is_at_rest(self) -> bool:
+        return self._armed is None and self._running is None
+
+    def _serve(self, device: Any, name: str) -> None:
+        signal = getattr(device, name)
+
+        def put(value: Any, *_: Any, **__: Any) -> None:
+            with self._lock:
+                signal.sim_put(value)
+                if value not in ("", 0) or name == "capture":
+                    getattr(self, f"_{name}")(value)
+
+        signal.sim_set_putter(put)
+
+    # The beam ----------------------------------------------------------------------
+
+    def _show(self, message: str = "") -> None:
+        beam = self.beam
+        state = BeamState.ARMED if self._armed else BeamState.BLANKED
+        if self._running:
+            state = BeamState.EXPOSING
+        current = self._running or self._armed
+        beam.armed_ticket_uid.sim_put(current["ticket"] if current else "")
+        beam.state.sim_put(int(state))
+        beam.message.sim_put(message)
+        if self.log:
+            last = self.log[-1]
+            beam.charge_c.sim_put(last["charge_c"])
+            beam.ticket_uid.sim_put(last["ticket"])
+            beam.outcome.sim_put(last["outcome"])
+            beam.exposure_counter.sim_put(last["counter"])
+
+    def _arm(self, text: str) -> None:
+        if self.is_at_rest and not self.beam.interlock.get():
+            self._armed = json.loads(text)
+            self._show()
+        else:
+            self._show("beam: Arm: not now")
+
+    def _start(self, _: int) -> None:
+        if self._running is not None:
+            self.complaints.append("started while it exposed")
+        if self._armed is None:
+            self._show("beam: Start: nothing is armed")
+            return
+        self._running, self._armed = self._armed, None
+        self._cut.clear()
+        self._show()
+        threading.Thread(target=self._expose, daemon=True).start()
+
+    def _expose(self) -> None:
+        order = self._running
+        assert order is not None
+        pixels = order["width_px"] * order["height_px"]
+        wanted_s = order["n_frames"] * pixels * order["dwell_s"]
+        charge_s = order["max_charge_c"] / (self.current_pa * 1e-12)
+        began = time.monotonic()
+        was_cut = self._cut.wait(min(wanted_s, charge_s))
+        with self._lock:
+            if self._running is None:
+                return
+            outcome = Outcome.MAX_CHARGE if charge_s < wanted_s else Outcome.COMPLETE
+            on_s = min(wanted_s, charge_s)
+            if was_cut:
+                outcome, on_s = Outcome.CUT, min(on_s, time.monotonic() - began)
+            self._end(outcome, on_s)
+
+    def _end(self, outcome: Outcome, on_s: float) -> None:
+        assert self._running is not None
+        record = {
+            "boot_id": "boot-1",
+            "counter": len(self.log) + 1,
+            "ticket": self._running["ticket"],
+            "outcome": int(outcome),
+            "charge_c": self.current_pa * 1e-12 * on_s,
+            "beam_on_s": on_s,
+            "frames": int(outcome is Outcome.COMPLETE),
+            "start": time.time() - on_s,
+            "end": time.time(),
+        }
+        self._running = None
+        self.log.append(record)
+        self._show()
+        self._record(record["ticket"])
+
+    def _blank(self, _: int) -> None:
+        self._armed = None
+        self._cut.set()
+        if self._running is not None:
+            began = self.log[-1]["end"] if self.log else 0.0
+            self._end(Outcome.CUT, min(0.02, time.time() - began))
+        self._show()
+
+    def _measure(self, _: int) -> None:
+        self.measured += 1
+        self.beam.current_pa.sim_put(self.current_pa)
+        self.beam.current_age_s.sim_put(0.0)
+
+    def _log_request(self, counter: int) -> None:
+        known = 0 < counter <= len(self.log)
+        self.beam.log_record.sim_put(json.dumps(self.log[counter - 1]) if known else "")
+
+    # The detector ------------------------------------------------------------------
+
+    def _capture(self, value: int) -> None:
+        self.haadf.capturing.sim_put(value)
+        name = f"/data/{self.haadf.file_name.get()}.h5"
+        self.haadf.full_file_name.sim_put(name if value else "")
+
+    def _acquire(self, _: int) -> None:
+        self.haadf.state.sim_put(int(DetectorState.WAITING))
+
+    def _cancel(self, _: int) -> None:
+        if self.haadf.state.get() == DetectorState.WAITING:
+            self.haadf.state.sim_put(int(DetectorState.IDLE))
+
+    def _record(self, ticket: str) -> None:
+        haadf = self.haadf
+        expected = haadf.expect.get() == ticket
+        if haadf.state.get() != DetectorState.WAITING or not expected:
+            return
+        if self.fails_to_record:
+            haadf.message.sim_put("haadf: no space left on device")
+            haadf.state.sim_put(int(DetectorState.ERROR))
+            return
+        haadf.ticket_uid.sim_put(ticket)
+        haadf.slot_index.sim_put(haadf.slot.get())
+        haadf.acquire_counter.sim_put(next(self._recorded))
+        haadf.state.sim_put(int(DetectorState.IDLE))
+
+
+class Bench:
+    """A RunEngine with ledger and guard at a soft microscope, as a session has it."""
+
+    def __init__(self, path: Path, *, handles_ctrl_c: bool = False) -> None:
+        self.world = SoftMicroscope()
+        self.beam, self.haadf = self.world.beam, self.world.haadf
+        self.ledger = DoseLedger(path / "dose.sqlite", limit_e_per_nm2=1e7)
+        managers = {} if handles_ctrl_c else {"context_managers": []}
+        self.engine = RunEngine({}, call_returns_result=True, **managers)
+        self.guard: DoseGuard = install(self.engine, self.ledger, self.beam)
+        self.documents: list[tuple[str, dict[str, Any]]] = []
+        self.engine.subscribe(lambda *document: self.documents.append(document))
+
+    def named(self, name: str) -> list[dict[str, Any]]:
+        return [doc for n, doc in self.documents if n == name]
+
+    def once(self, **options: Any) -> Any:
+        return expose_once(self.beam, [self.haadf], EXPOSURE, **options)
+
+    def settled_e_per_nm2(self) -> float:
+        return self.ledger.usage("wire-1", "region-1").settled_e_per_nm2
+
+    def check(self, context: object = "") -> None:
+        """What must hold between two plans, whatever has happened."""
+        assert self.world.is_at_rest, context
+        assert self.world.complaints == [], context
+        spans = [(record["start"], record["end"]) for record in self.world.log]
+        assert all(a[1] <= b[0] + 1e-3 for a, b in itertools.pairwise(spans)), context
+        ends = {record["ticket"]: record["end"] for record in self.world.log}
+        for event in self.named("event"):
+            ticket = event["data"]["beam_ticket_uid"]
+            assert event["time"] >= ends[ticket], context
+            assert event["data"]["haadf_ticket_uid"] == ticket, context
+        assert self.ledger.unsettled() == [], context
+        true = fluence_of_charge_e_per_nm2(self.world.charge_c, EXPOSURE.area_nm2)
+        assert self.settled_e_per_nm2() == pytest.approx(true, abs=0.1), context
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path)
+
+
+def test_an_exposure_is_one_event_that_says_what_it_cost(bench: Bench) -> None:
+    result = bench.engine(bench.once()).plan_result
+
+    bench.check()
+    assert result.outcome is Outcome.COMPLETE
+    (event,) = bench.named("event")
+    assert event["data"]["beam_charge_c"] == bench.world.log[0]["charge_c"]
+    for name, doc in bench.documents:
+        schema_validators[DocumentNames[name]].validate(doc)
+    (resource,) = bench.named("stream_resource")
+    assert resource["mimetype"] == "application/x-hdf5"
+    assert resource["uri"].startswith("file://localhost/data/")
+    assert resource["parameters"] == {
+        "dataset": "/entry/data/data",
+        "chunk_shape": (1, 16, 16),
+        "swmr": True,
+    }
+    (datum,) = bench.named("stream_datum")
+    assert datum["indices"] == {"start": 0, "stop": 1}
+    (descriptor,) = bench.named("descriptor")
+    key = descriptor["data_keys"]["haadf_image"]
+    assert key["shape"] == [1, 16, 16]
+    assert key["external"] == "STREAM:"
+    assert bench.named("stop")[0]["exit_status"] == "success"
+
+
+class Boom(Exception):
+    """Anything that goes wrong in a plan."""
+
+
+def at_message(bench: Bench, number: int, action: Callable[[], None]) -> list[str]:
+    """Do something when this message is about to be processed; returns its name."""
+    counter, seen = itertools.count(), []
+
+    def hook(msg: Any) -> None:
+        if next(counter) == number:
+            seen.append(msg.command)
+            action()
+
+    bench.engine.msg_hook = hook
+    return seen
+
+
+def from_outside(request: Callable[[], Any]) -> None:
+    """Ask it of the RunEngine in a thread, and let the request reach its loop."""
+    threading.Thread(target=request, daemon=True).start()
+    threading.Event().wait(0.01)
+
+
+def raising_after(plan: Any, number: int) -> Any:
+    """Let the plan's message of this number fail after it was done."""
+    answer = None
+    for k in itertools.count():
+        try:
+            message = plan.send(answer)
+        except StopIteration:
+            return
+        answer = yield message
+        if k == number:
+            yield from _thrown_into(plan)
+            return
+
+
+def _thrown_into(plan: Any) -> Any:
+    try:
+        message = plan.throw(Boom())
+        while True:
+            message = plan.send((yield message))
+    except StopIteration:
+        return
+
+
+def press_ctrl_c_twice() -> None:
+    os.kill(os.getpid(), signal.SIGINT)
+    threading.Event().wait(0.11)  # bluesky takes closer ones for one
+    os.kill(os.getpid(), signal.SIGINT)
+    threading.Event().wait(0.02)
+
+
+def wait_for(condition: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + 2.0
+    while not condition() and time.monotonic() < deadline:
+        threading.Event().wait(0.005)
+    return condition()
+
+
+KINDS = {
+    "hard pause": ("pause", "resume"),
+    "deferred pause": ("deferred pause", "resume"),
+    "pause, then abort": ("pause", "abort"),
+    "pause, then stop": ("pause", "stop"),
+    "pause, then halt": ("pause", "halt"),
+    "abort": ("abort", ""),
+    "stop": ("stop", ""),
+    "halt": ("halt", ""),
+    "exception": ("exception", ""),
+    "ctrl-c twice": ("ctrl-c", "resume"),
+}
+
+
+def interrupt(bench: Bench, kind: str, number: int) -> str:
+    """Run one exposure, interrupt it at one message, and go on as the kind says."""
+    how, then = KINDS[kind]
+    engine, plan = bench.engine, bench.once(retakes=2)
+    requests: dict[str, Callable[[], None]] = {
+        "pause": lambda: from_outside(lambda: engine.request_pause(False)),
+        "deferred pause": lambda: from_outside(lambda: engine.request_pause(True)),
+        "abort": lambda: from_outside(engine.abort),
+        "stop": lambda: from_outside(engine.stop),
+        "halt": lambda: from_outside(engine.halt),
+        "ctrl-c": press_ctrl_c_twice,
+    }
+    if how == "exception":
+        plan = raising_after(plan, number)
+    seen = at_message(bench, number, requests.get(how, lambda: None))
+    try:
+        engine(plan)
+    except (RunEngineInterrupted, Boom):
+        pass
+    context = f"{kind} at message {number}, {seen}"
+    if engine.state == "paused":
+        assert wait_for(lambda: bench.world.is_at_rest), context
+        try:
+            getattr(engine, then)()
+        except RunEngineInterrupted:
+            pass
+    engine.msg_hook = None
+    assert engine.state == "idle", context
+    assert wait_for(lambda: bench.world.is_at_rest), context
+    if "halt" in kind:
+        bench.guard.reconcile()
+    return context
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_exposure_may_be_interrupted_at_each_of_its_messages(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # bluesky lets half a second pass at each checkpoint with a deferred pause.
+    sleep = asyncio.sleep
+    monkeypatch.setattr(asyncio, "sleep", lambda s, **_: sleep(min(s, 0.01)))
+    bench = Bench(tmp_path, handles_ctrl_c=kind == "ctrl-c twice")
+    messages: list[str] = []
+    bench.engine.msg_hook = lambda msg: messages.append(msg.command)
+    bench.engine(bench.once())
+    assert len(messages) > 20
+
+    assert "wait_for" in messages[messages.index("trigger") :], messages
+
+    for number, command in enumerate(messages):
+        began = len(bench.world.log)
+        context = f"{interrupt(bench, kind, number)} {command}"
+        bench.check(context)
+        assert len(bench.world.log) - began <= 3, context
+        events = len(bench.named("event"))
+        if KINDS[kind][1] == "resume":
+            assert events == number + 2, context  # nothing lost, nothing twice
+    assert any(r["outcome"] == Outcome.CUT for r in bench.world.log) == (
+        kind != "deferred pause"
+    )
+    assert bench.engine(bench.once()).plan_result.outcome is Outcome.COMPLETE
+    bench.check("afterwards")
+
+
+def test_a_detector_can_not_expose(bench: Bench) -> None:
+    with pytest.raises(ExposureRefused, match=r"haadf.trigger\(\).* Use expose"):
+        bench.engine(bp.count([bench.haadf]))
+    with pytest.raises(ExposureRefused, match=r"haadf.trigger\(\).* Use expose"):
+        bench.haadf.trigger()
+
+    assert bench.world.log == []
+    assert bench.named("stop")[0]["exit_status"] == "fail"
+
+
+def test_a_beam_without_a_ticket_does_not_expose(bench: Bench) -> None:
+    with pytest.raises(ExposureRefused, match=r"beam.trigger\(\).* use expose"):
+        bench.engine(bp.count([bench.beam]))
+
+    assert bench.world.log == []
+
+
+def test_a_detector_without_a_file_refuses_before_anything_is_exposed(
+    bench: Bench,
+) -> None:
+    plan = bpp.run_wrapper(expose(bench.beam, [bench.haadf], EXPOSURE))
+
+    with pytest.raises(ExposureRefused, match="haadf: not staged"):
+        bench.engine(plan)
+
+    bench.check()
+    assert bench.world.log == []
+
+
+def test_a_risen_current_ends_the_exposure_and_is_measured_again(bench: Bench) -> None:
+    bench.world.current_pa = 1.3 * CURRENT_PA
+
+    result = bench.engine(bench.once()).plan_result
+    bench.engine(bench.once())
+
+    bench.check()
+    assert result.outcome is Outcome.MAX_CHARGE
+    limit_c = 1.1 * CURRENT_PA * 1e-12 * EXPOSURE.beam_on_s
+    assert result.charge_c == pytest.approx(limit_c)
+    first, second = bench.named("event")  # not repeated, nothing lost
+    assert first["data"]["beam_outcome"] == Outcome.MAX_CHARGE
+    assert bench.world.measured == 1
+    assert second["data"]["beam_outcome"] == Outcome.COMPLETE
+
+
+def test_a_stale_current_is_measured_before_the_dose_is_reserved(bench: Bench) -> None:
+    bench.world.current_pa = 200.0
+    bench.beam.current_age_s.sim_put(1801.0)
+
+    result = bench.engine(bench.once()).plan_result
+
+    bench.check()
+    assert bench.world.measured == 1
+    assert result.charge_c == pytest.approx(200e-12 * EXPOSURE.beam_on_s)
+
+
+def test_a_dead_gun_is_no_reason_to_expose(bench: Bench) -> None:
+    bench.beam.current_pa.sim_put(0.0)
+
+    with pytest.raises(DoseRefused, match="beam measured 0 pA"):
+        bench.engine(bench.once())
+
+    assert bench.world.log == []
+
+
+def test_an_exposure_outside_the_envelope_of_its_series_is_refused(
+    bench: Bench,
+) -> None:
+    longer = EXPOSURE.model_copy(update={"dwell_s": 2 * EXPOSURE.dwell_s})
+
+    def plan() -> Any:
+        yield Msg("preflight", None, [EXPOSURE])
+        yield from expose_once(bench.beam, [bench.haadf], EXPOSURE)
+        yield from expose_once(bench.beam, [bench.haadf], longer)
+
+    with pytest.raises(DoseRefused, match="series"):
+        bench.engine(plan())
+
+    bench.check()
+    assert len(bench.world.log) == 1
+
+
+def test_a_series_beyond_the_limit_is_refused_before_anything_moves(
+    bench: Bench,
+) -> None:
+    def plan() -> Any:
+        yield Msg("preflight", None, [EXPOSURE] * 10_000)
+        raise AssertionError("went on")
+
+    with pytest.raises(DoseRefused, match="10000 exposures"):
+        bench.engine(plan())
+
+    assert bench.ledger.usage("wire-1", "region-1").reserved_e_per_nm2 == 0
+
+
+def test_a_cut_exposure_is_not_repeated_beyond_the_envelope(bench: Bench) -> None:
+    def plan() -> Any:
+        yield Msg("preflight", None, [EXPOSURE])  # without a re-take
+        yield from bench.once()
+        yield Msg("close_series")
+
+    pause_in_mid_exposure(bench)
+    with pytest.raises(RunEngineInterrupted):
+        bench.engine(plan())
+    with pytest.raises(ExposureCut, match=r"a pause blanked it, and is not .*series"):
+        bench.engine.resume()
+
+    bench.check()
+    (event,) = bench.named("event")
+    assert event["data"]["beam_outcome"] == Outcome.CUT
+
+
+def test_a_cut_exposure_is_repeated_in_the_same_place_of_the_file(bench: Bench) -> None:
+    pause_in_mid_exposure(bench)
+    with pytest.raises(RunEngineInterrupted):
+        bench.engine(bench.once())
+    bench.engine.resume()
+
+    bench.check()
+    cut, whole = bench.world.log
+    assert (cut["outcome"], whole["outcome"]) == (Outcome.CUT, Outcome.COMPLETE)
+    assert 0 < cut["charge_c"] < whole["charge_c"]
+    (event,) = bench.named("event")
+    assert event["data"]["beam_ticket_uid"] == whole["ticket"]
+    assert event["data"]["haadf_slot_index"] == 0
+    assert bench.haadf.acquire_counter.get() == 2
+
+
+def test_the_beam_does_not_come_back_after_somebody_else_has_blanked(
+    bench: Bench,
+) -> None:
+    at_message(
+        bench,
+        message_number(bench, "wait_for", after="trigger"),
+        lambda: bench.beam.blank.put(1),
+    )
+
+    with pytest.raises(ExposureCut, match="somebody else blanked it"):
+        bench.engine(bench.once())
+
+    bench.check()
+    assert [record["outcome"] for record in bench.world.log[1:]] == [Outcome.CUT]
+    assert len(bench.named("event")) == 2
+
+
+def test_data_that_does_not_reach_the_disk_is_an_error_and_its_dose_is_charged(
+    bench: Bench,
+) -> None:
+    bench.world.fails_to_record = True
+
+    with pytest.raises(ExposureFailed, match=r"could not record .*no space left"):
+        bench.engine(bench.once())
+    bench.world.fails_to_record = False
+    bench.haadf.state.sim_put(int(DetectorState.IDLE))
+    bench.engine(bench.once())
+
+    bench.check()
+    assert len(bench.world.log) == 2
+    assert len(bench.named("event")) == 1
+
+
+def test_a_frozen_beam_is_an_error_and_nothing_is_exposed_twice(bench: Bench) -> None:
+    bench.beam.reconnect_timeout_s = 0.1
+
+    def freeze() -> None:
+        bench.beam.start.is_frozen = True
+        bench.beam.arm.is_frozen = True
+
+    at_message(bench, message_number(bench, "set"), freeze)
+    with pytest.raises(
+        InstrumentUnreachable, match=r"beam_arm: writing .* not answered"
+    ):
+        bench.engine(bench.once())
+    bench.beam.arm.is_frozen = bench.beam.start.is_frozen = False
+    bench.engine.msg_hook = None
+    bench.engine(bench.once())
+
+    bench.check()
+    assert len(bench.world.log) == 2
+
+
+def test_events_of_two_streams_have_files_of_their_own(bench: Bench) -> None:
+    @bpp.stage_decorator([bench.haadf])
+    @bpp.run_decorator()
+    def plan() -> Any:
+        for stream in ("tracking", "primary", "tracking"):
+            yield from expose(bench.beam, [bench.haadf], EXPOSURE, stream=stream)
+
+    bench.engine(plan())
+
+    bench.check()
+    uris = [resource["uri"] for resource in bench.named("stream_resource")]
+    assert [uri.rpartition("_")[2] for uri in uris] == ["tracking.h5", "primary.h5"]
+    indices = [datum["indices"]["start"] for datum in bench.named("stream_datum")]
+    assert indices == [0, 0, 1]
+
+
+def message_number(bench: Bench, command: str, *, after: str = "open_run") -> int:
+    """Return the number of a message of one exposure, by making one."""
+    messages: list[str] = []
+    bench.engine.msg_hook = lambda msg: messages.append(msg.command)
+    bench.engine(bench.once())
+    return messages.index(command, messages.index(after))
+
+
+def pause_in_mid_exposure(bench: Bench) -> None:
+    """Let the next run pause hard while the beam is on."""
+
+    def hook(msg: Any) -> None:
+        if msg.command == "wait_for" and bench.world.beam.state.get() == (
+            BeamState.EXPOSING
+        ):
+            bench.engine.msg_hook = None
+            threading.Event().wait(0.02)
+            from_outside(lambda: bench.engine.request_pause(False))
+
+    bench.engine.msg_hook = hook

@@ -8,10 +8,13 @@
     +-- ConnectionFailed       an IOC or server that does not answer
     +-- PlanRefused            a plan that may not start as it was asked
     |   +-- DoseRefused        an exposure that the dose ledger does not allow
+    +-- RouteError             a route file that can't be used
+    +-- TransferStopped        a transfer that was ended before its specimen was there
     +-- ExposureCut            an exposure that ended before its last pixel
     +-- SpecimenLost           a specimen that tracking does not find any more
     +-- RecordsError           a file of records can't be kept
     |   +-- LedgerError        the dose ledger can't be used, or not for this
+    |   +-- CustodyError       the custody record can't be used, or not for this
     +-- JournalError           a document that can't be made to last
     |   +-- JournalLineError   a complete line of a journal that can't be read
     |   +-- JournalReplacedError   a journal that became another while it was read
@@ -25,6 +28,7 @@ __all__ = [
     "ConfigError",
     "ConnectionFailed",
     "CryolineError",
+    "CustodyError",
     "DemoError",
     "DoseRefused",
     "ExposureCut",
@@ -36,9 +40,11 @@ __all__ = [
     "PlanRefused",
     "PublishError",
     "RecordsError",
+    "RouteError",
     "ServiceError",
     "SpecimenLost",
     "TiledServerError",
+    "TransferStopped",
 ]
 
 
@@ -80,6 +86,18 @@ class RecordsError(CryolineError):
 
 class LedgerError(RecordsError):
     """The dose ledger can't be read or written, or does not know what is meant."""
+
+
+class CustodyError(RecordsError):
+    """The custody record can't be kept, or does not hold what is asked."""
+
+
+class RouteError(CryolineError):
+    """A route file is malformed, or describes a way that can't be gone."""
+
+
+class TransferStopped(CryolineError):
+    """A transfer ended on its way; the message says where the specimen is safe."""
 
 
 class JournalError(CryolineError):

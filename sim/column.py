@@ -87,7 +87,7 @@ class Column:
     """
 
     def __init__(self, *, seed: int, log: ExposureLog, time_s: float = 0.0) -> None:
-        self.probe = ProbeCurrent(seed=seed)
+        self.probe = ProbeCurrent(seed=seed, time_s=time_s)
         self._rng_seed = [seed, _DEVICE_ID]
         self._log = log
         self._time_s = time_s

@@ -68,6 +68,7 @@ class Microscope:
     def __init__(self, *, seed: int, log: ExposureLog, time_s: float = 0.0) -> None:
         self.seed = seed
         self.log = log
+        self._exposures_before = log.counter
         self.column = Column(seed=seed, log=log, time_s=time_s)
         self.stage = Stage(seed=seed, time_s=time_s)
         self.fluence = FluenceMap()
@@ -112,7 +113,8 @@ class Microscope:
         record = self.log.find(ticket) if ticket else None
         if record is not None:
             scene = self._scenes.get(ticket)
-            seed = (self.seed, record.counter)
+            # Counted from the reset on, so that the same seed gives the same noise.
+            seed = (self.seed, record.counter - self._exposures_before)
             return {
                 "state": "ended",
                 "outcome": int(record.outcome),

@@ -24,11 +24,16 @@ class ProbeCurrent:
     """Current into the specimen or the Faraday cup, whenever the beam is on.
 
     Two factors may be laid over it: a scale, and a rise that begins at some instant.
+
+    time_s: the drift counts from here, so that a reset gives the same again
     """
 
-    def __init__(self, *, seed: int, current_a: float = CURRENT_A) -> None:
+    def __init__(
+        self, *, seed: int, current_a: float = CURRENT_A, time_s: float = 0.0
+    ) -> None:
         rng = np.random.default_rng([seed, _DEVICE_ID])
         self._current_a = current_a
+        self._origin_s = time_s
         self._phase = rng.uniform(0.0, 2 * np.pi, len(_PERIOD_S))
         self._angular = 2 * np.pi / _PERIOD_S
         self._from_s: list[float] = [-np.inf]
@@ -56,7 +61,9 @@ class ProbeCurrent:
 
     def at_a(self, time_s: float) -> float:
         """Return the current at an instant, A."""
-        swing = np.sin(self._angular * time_s + self._phase) @ _AMPLITUDE
+        swing = (
+            np.sin(self._angular * (time_s - self._origin_s) + self._phase) @ _AMPLITUDE
+        )
         return float(self._current_a * (1.0 + swing) * self._factor(time_s))
 
     def charge_c(
@@ -76,7 +83,7 @@ class ProbeCurrent:
     ) -> NDArray[np.float64]:
         # cos a - cos b = 2 sin((a + b)/2) sin((b - a)/2): no digits are lost.
         half_s = (end_s - start_s) / 2
-        middle_s = start_s + half_s
+        middle_s = start_s - self._origin_s + half_s
         swing = np.zeros(np.shape(half_s))
         for angular, phase, amplitude in zip(
             self._angular, self._phase, _AMPLITUDE, strict=True

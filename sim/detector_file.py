@@ -5,10 +5,7 @@ an exposure whose writer died is simply not there, and may be written again. Wha
 a slot that another ticket takes is first copied to /entry/discarded: it cost its dose.
 """
 
-import contextlib
-import errno
 import os
-import shutil
 from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any, Final, Generic, TypeVar
@@ -16,7 +13,13 @@ from typing import Any, Final, Generic, TypeVar
 import h5py
 import numpy as np
 
-from cryoline.sim.durable_hdf5 import commit, create, open_to_write
+from cryoline.sim.durable_hdf5 import (
+    close,
+    commit,
+    create,
+    open_to_write,
+    reserve,
+)
 from cryoline.sim.errors import DetectorFileError
 from cryoline.sim.view import View
 
@@ -94,18 +97,14 @@ class DetectorFile(ABC, Generic[Record]):
         the file is still there, and the exposure may be written again.
         """
         try:
-            self._require_space(self.size_bytes(record))
-            if self._file is None:
-                self._open()
             if self.is_empty:
                 self._lay_out(view)
             self._refuse_other_scan(view)
+            reserve(self._file, self.size_bytes(record) + _SPARE_BYTES)
             self._write(slot, ticket, time_s, record)
         except (OSError, RuntimeError) as error:
-            # HDF5 is not to be trusted after a failure: the next write opens anew.
-            with contextlib.suppress(OSError, RuntimeError):
-                self.close()
-            self._file = None
+            # The file stays open: HDF5 holds what it could not write, and writes it
+            # when there is room.
             raise DetectorFileError(
                 f"{self.path}: exposure {ticket} was not written ({_reason(error)}); "
                 "free some space, then write Acquire again"
@@ -117,7 +116,9 @@ class DetectorFile(ABC, Generic[Record]):
         tickets = rows["ticket"]
         before = tickets.asstr()[slot] if slot < len(tickets) else ""
         if before == ticket:
-            return  # it is there, though nobody may have heard so
+            # It is there, though nobody heard so; what failed may be the last flush.
+            commit(self._file)
+            return
         if before:
             self.discard(entry, slot)
         resize(rows, max(slot + 1, len(tickets)))
@@ -130,9 +131,16 @@ class DetectorFile(ABC, Generic[Record]):
 
     def close(self) -> None:
         """Close the file; harmless if repeated."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        file, self._file = self._file, None
+        if file is None:
+            return
+        try:
+            close(file)
+        except (OSError, RuntimeError) as error:
+            raise DetectorFileError(
+                f"{self.path}: can't be closed ({_reason(error)}); every exposure that "
+                "was counted is in it. Free some space, then open it again"
+            ) from error
 
     # What each detector fills in ---------------------------------------------------
 
@@ -171,8 +179,9 @@ class DetectorFile(ABC, Generic[Record]):
             self.lay_out(entry, view)
 
         create(self.path, fill)
-        self._file.close()
+        empty = self._file
         self._open()
+        empty.close()
 
     def _refuse_other_scan(self, view: View) -> None:
         entry, wanted = self._file["entry"], _scan(view)
@@ -183,16 +192,6 @@ class DetectorFile(ABC, Generic[Record]):
                 f"{found['height_px']} px at {found['pixel_nm']:g} nm, and this "
                 f"exposure is {view.width_px}x{view.height_px} px at "
                 f"{view.pixel_nm:g} nm; choose another FileName for it"
-            )
-
-    def _require_space(self, size_bytes: int) -> None:
-        """Refuse before anything is touched: HDF5 does not survive a full disk well."""
-        free = shutil.disk_usage(self.path.parent).free
-        if free < size_bytes + _SPARE_BYTES:
-            raise OSError(
-                errno.ENOSPC,
-                f"{os.strerror(errno.ENOSPC)}: {free / 2**20:.1f} MB free, "
-                f"{(size_bytes + _SPARE_BYTES) / 2**20:.1f} MB needed",
             )
 
 
@@ -227,4 +226,5 @@ def _scan(view: View) -> dict[str, Any]:
 
 
 def _reason(error: Exception) -> str:
-    return getattr(error, "strerror", None) or str(error)
+    number = getattr(error, "errno", None)
+    return os.strerror(number) if number else str(error)

@@ -16,7 +16,7 @@ import h5py
 
 from cryoline.sim.errors import DetectorFileError
 
-__all__ = ["commit", "create", "open_to_write"]
+__all__ = ["close", "commit", "create", "open_to_write", "reserve"]
 
 _SIGNATURE: Final = b"\x89HDF\r\n\x1a\n"
 _SUPERBLOCK: Final = struct.Struct("<8sBBBBQQQQ")
@@ -51,9 +51,8 @@ def open_to_write(path: Path) -> Any:
         _take_over(path)
         access = h5py.h5p.create(h5py.h5p.FILE_ACCESS)
         access.set_libver_bounds(h5py.h5f.LIBVER_V110, h5py.h5f.LIBVER_V110)
-        access.set_fclose_degree(h5py.h5f.CLOSE_STRONG)
         # There is one server a detector; a reader's lock must not keep it out.
-        access.set_file_locking(False, True)
+        access.set_file_locking(False, False)
         flags = h5py.h5f.ACC_RDWR | h5py.h5f.ACC_SWMR_WRITE
         return h5py.File(h5py.h5f.open(os.fsencode(path), flags, fapl=access))
     except (OSError, RuntimeError, struct.error) as error:
@@ -61,6 +60,25 @@ def open_to_write(path: Path) -> Any:
             f"{path}: can't be opened as an HDF5 file of this detector ({error}); it "
             "is left as it is. Choose another FileName"
         ) from error
+
+
+def reserve(file: Any, size_bytes: int) -> None:
+    """Take room on the disk for what will be appended, or raise OSError.
+
+    HDF5 does not survive a full disk well: what it can't write, it has promised in
+    its superblock. `close` gives back what was not used.
+    """
+    os.posix_fallocate(file.id.get_vfd_handle(), file.id.get_filesize(), size_bytes)
+
+
+def close(file: Any) -> None:
+    """Close a file, and cut it where HDF5 says that it ends."""
+    path = file.filename
+    file.close()
+    with open(path, "r+b") as raw:
+        end = _SUPERBLOCK.unpack(raw.read(_SUPERBLOCK.size))[7]
+        if end < raw.seek(0, os.SEEK_END):
+            raw.truncate(end)
 
 
 def commit(file: Any) -> None:

@@ -182,10 +182,7 @@ class FileDetectorServer(ABC, Generic[Record]):
             await self._refuse("Capture can't change in the middle of a read-out")
         elif not value:
             self._rest()
-            file, self._file = self._file, None
-            if file is not None:
-                await self._in_worker(file.close)
-            await self._accept()
+            await self._close()
         elif not self._name:
             await self._refuse("Capture needs a FileName")
         elif await self._disk_is_full():
@@ -201,6 +198,16 @@ class FileDetectorServer(ABC, Generic[Record]):
                 await self._refuse(str(error))
             else:
                 await self._accept()
+
+    async def _close(self) -> None:
+        file, self._file = self._file, None
+        try:
+            if file is not None:
+                await self._in_worker(file.close)
+        except DetectorFileError as error:
+            await self._refuse(str(error))
+        else:
+            await self._accept()
 
     async def _expect(self, text: str) -> None:
         if self._is_busy:

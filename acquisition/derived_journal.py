@@ -4,19 +4,26 @@ A derived run is a pure function of its raw run, so a worker that was killed
 computes it again from the beginning, and only what is missing is appended: to the
 byte, so that a line torn by the kill is completed and a reader who follows the
 file never sees it shrink.
+
+Live pictures are the exception: which of them were drawn depended on how busy the
+machine was. A line that tells of one is taken as it stands, wherever it stands, and
+is written only at the end of the file.
 """
 
 import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from cryoline.acquisition.errors import JournalError
 from cryoline.acquisition.journal import sync_directory
-from cryoline.acquisition.journal_format import encode_line
+from cryoline.acquisition.journal_format import decode_line, encode_line
+from cryoline.acquisition.result_files import RESULT_FILE
 
 __all__ = ["DerivedJournal"]
+
+_RESULT_LINE: Final = b'{"name":"result_file"'
 
 _log = logging.getLogger(__name__)
 
@@ -33,6 +40,7 @@ class DerivedJournal:
         self.path = path
         self._old = path.read_bytes() if path.exists() else b""
         self._length = 0
+        self._certain = _end_of_certain(self._old)
         self._fd = -1
 
     def __call__(self, name: str, doc: Mapping[str, Any]) -> None:
@@ -41,16 +49,11 @@ class DerivedJournal:
         Raises JournalError if it can't be written.
         """
         line = encode_line(name, doc)
-        there = self._old[self._length : self._length + len(line)]
         try:
-            if not line.startswith(there):
-                self._supersede(f"at byte {self._length}, in the {name} document")
-                there = b""
-            if len(there) < len(line):
-                self._append(line[len(there) :])
-            self._length += len(line)
-            if name == "stop" and len(self._old) > self._length:
-                self._supersede("behind its stop document")
+            if name == RESULT_FILE and doc["live"]:
+                self._take_live(line)
+            else:
+                self._take(name, line)
         except OSError as error:
             raise JournalError(
                 f"{self.path}: can't write the derived journal: {error.strerror}; "
@@ -58,11 +61,62 @@ class DerivedJournal:
                 "then restart the analysis worker"
             ) from error
 
+    @property
+    def is_ahead(self) -> bool:
+        """Whether the file holds more than was taken yet, live pictures aside.
+
+        A live picture of now would then take the place of a later one.
+        """
+        return self._length < self._certain
+
     def close(self) -> None:
         """Close the file."""
         if self._fd >= 0:
             os.close(self._fd)
         self._fd = -1
+
+    def _take(self, name: str, line: bytes) -> None:
+        self._pass_live()
+        torn = self._torn()
+        if torn[: len(_RESULT_LINE)] == _RESULT_LINE[: len(torn)]:
+            self._cut_unless(line)
+        there = self._old[self._length : self._length + len(line)]
+        if not line.startswith(there):
+            self._supersede(f"at byte {self._length}, in the {name} document")
+            there = b""
+        if len(there) < len(line):
+            self._append(line[len(there) :])
+        self._length += len(line)
+        if name == "stop" and len(self._old) > self._length:
+            self._supersede("behind its stop document")
+
+    def _take_live(self, line: bytes) -> None:
+        if self.is_ahead or self._pass_live() == line:
+            return
+        self._cut_unless(line)
+        self._append(line[len(self._torn()) :])
+        self._length += len(line)
+
+    def _pass_live(self) -> bytes:
+        """Go past lines that tell of live pictures; return the last one."""
+        last = b""
+        while (end := self._old.find(b"\n", self._length) + 1) and _is_live(
+            line := self._old[self._length : end]
+        ):
+            self._length, last = end, line
+        return last
+
+    def _torn(self) -> bytes:
+        """Return what a kill left of a line, if that is all that is left."""
+        rest = self._old[self._length :]
+        return b"" if b"\n" in rest else rest
+
+    def _cut_unless(self, line: bytes) -> None:
+        """Cut off what a kill left of another line: it was never read by anyone."""
+        torn = self._torn()
+        if torn and not line.startswith(torn):
+            os.truncate(self.path, self._length)
+            self._old = self._old[: self._length]
 
     def _append(self, content: bytes) -> None:
         if self._fd < 0:
@@ -88,9 +142,30 @@ class DerivedJournal:
         )
         self.path.rename(aside)
         self._old = self._old[: self._length]
+        self._certain = min(self._certain, self._length)
         if self._old:
             self._append(self._old)
 
 
 def _aside(path: Path, number: int) -> Path:
     return path.with_name(f"{path.name}.superseded-{number}")
+
+
+def _end_of_certain(content: bytes) -> int:
+    """Return where the last complete line ends that is not of a live picture."""
+    end = content.rfind(b"\n") + 1
+    while end and _is_live(
+        content[(begin := content.rfind(b"\n", 0, end - 1) + 1) : end]
+    ):
+        end = begin
+    return end
+
+
+def _is_live(line: bytes) -> bool:
+    """Return whether a complete line tells of a live picture."""
+    if not line.startswith(_RESULT_LINE):
+        return False
+    try:
+        return bool(decode_line(line)[1].get("live"))
+    except ValueError:
+        return False

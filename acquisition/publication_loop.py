@@ -131,7 +131,10 @@ class Publisher:
     def _begin(self, name: RunName, path: Path, *, anew: bool = False) -> _Work:
         derived = name.container == "derived"
         anew = derived and (anew or self.markers.was_published(name))
-        return _Work(RunPublication(path, self._paths, replaceable=derived, anew=anew))
+        results = self.layout.results
+        return _Work(
+            RunPublication(path, self._paths, results, replaceable=derived, anew=anew)
+        )
 
     def _advance(self, name: RunName, work: _Work) -> None:
         run = work.publication
@@ -175,10 +178,10 @@ class Publisher:
         try:
             run.write(self._container(name.container), self._go_on)
             if run.stopped and not run.waiting and not self._stopping:
-                rows = run.finish()
-                self.markers.mark_published(name, rows, run.frames, run.rebuilt)
+                held = run.finish()
+                self.markers.mark_published(name, held)
                 del self._work[name]
-                _log.info("%s: published and verified: %s", name, rows)
+                _log.info("%s: published and verified: %s", name, held)
         finally:
             self._current = None
         self._backoff.succeeded()

@@ -1,7 +1,7 @@
 """Which runs are verified in Tiled: one marker file a run, kept by the publisher."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -10,9 +10,23 @@ from cryoline.acquisition.layout import DataLayout
 from cryoline.acquisition.process_identity import read_state, write_state
 from cryoline.acquisition.tiled_access import CONTAINERS
 
-__all__ = ["PublicationMarkers", "RunName"]
+__all__ = ["Held", "PublicationMarkers", "RunName"]
 
 _Signature: TypeAlias = tuple[int | None, int | None]
+
+
+@dataclass(frozen=True)
+class Held:
+    """What Tiled was seen to hold of a run."""
+
+    rows: dict[str, int]
+    """By stream."""
+    frames: dict[str, int]
+    """In detector files, by ``stream/data key``."""
+    arrays: int
+    """Result files of the analysis."""
+    rebuilt: list[str]
+    """Streams whose table was written again because it was not exact."""
 
 
 @dataclass(frozen=True, order=True)
@@ -71,13 +85,10 @@ class PublicationMarkers:
         """Return whether some version of this run's journal has been published."""
         return self.published(run) is not None
 
-    def mark_published(
-        self, run: RunName, rows: dict[str, int], frames: dict[str, int], rebuilt: Any
-    ) -> None:
-        """Note that Tiled holds these rows and frames of each stream, each once."""
+    def mark_published(self, run: RunName, held: Held) -> None:
+        """Note that Tiled holds these rows, frames and arrays, each once."""
         signature = _signature(self._journals[run.container] / f"{run.key}.jsonl")
-        content: dict[str, Any] = {"rows": rows, "frames": frames, "rebuilt": rebuilt}
-        content["verified"] = _now()
+        content = {**asdict(held), "verified": _now()}
         if signature:
             content["bytes"], content["mtime_ns"] = signature
         self._signatures[run] = signature

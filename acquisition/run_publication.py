@@ -26,6 +26,9 @@ from tiled.structures.core import Spec
 from cryoline.acquisition.errors import PublishError
 from cryoline.acquisition.journal_reader import JournalTail, read_documents
 from cryoline.acquisition.path_map import PathMap
+from cryoline.acquisition.publication_markers import Held
+from cryoline.acquisition.result_files import RESULT_FILE
+from cryoline.acquisition.result_publication import ResultPublication
 from cryoline.acquisition.stream_publication import StreamPublication
 from cryoline.acquisition.tiled_access import fit_json
 from cryoline.acquisition.tiled_tables import PAGE_ROWS, event_as_page
@@ -51,12 +54,14 @@ class RunPublication:
     ``replaceable`` says that what Tiled holds of another run under this key may be
     deleted: derived runs can be computed again, raw ones can't. ``anew`` deletes it
     in any case, because the journal is known to be another than the published one.
+    ``results`` is where the files of a derived run lie.
     """
 
     def __init__(
         self,
         path: Path,
         paths: PathMap,
+        results: Path,
         *,
         replaceable: bool = False,
         anew: bool = False,
@@ -68,14 +73,14 @@ class RunPublication:
         self.key = path.stem
         self.stopped = False
         """Whether the stop document was read: all rows are known."""
-        self.rebuilt: list[str] = []
-        """Streams whose table was written again because it was not exact."""
+        self._rebuilt: list[str] = []
         self._tail = JournalTail(path)
         self._start: dict[str, Any] = {}
         self._stop: dict[str, Any] = {}
         self._streams: dict[str, StreamPublication] = {}
         self._by_descriptor: dict[str, StreamPublication] = {}
         self._resources: dict[str, dict[str, Any]] = {}
+        self._results = ResultPublication(results, paths)
         self._cycle_number: int | None = None
         self._unsent = False
         self._node: Any = None
@@ -93,21 +98,13 @@ class RunPublication:
     @property
     def problem(self) -> str:
         """What the run waits for, beside Tiled: files that are not there."""
-        return "; ".join(s.problem for s in self._streams.values() if s.problem)
+        problems = [stream.problem for stream in self._streams.values()]
+        return "; ".join(filter(None, [*problems, self._results.problem]))
 
     @property
     def journal_rows(self) -> dict[str, int]:
         """Rows in the journal, by stream, as far as it was read."""
         return {stream.name: stream.rows for stream in self._streams.values()}
-
-    @property
-    def frames(self) -> dict[str, int]:
-        """Frames that are registered, by ``stream/data key``."""
-        return {
-            name: count
-            for stream in self._streams.values()
-            for name, count in stream.frames.items()
-        }
 
     @property
     def unread_bytes(self) -> int:
@@ -138,6 +135,7 @@ class RunPublication:
         self._node = None
         for stream in self._streams.values():
             stream.disconnect()
+        self._results.disconnect()
 
     def write(self, container: Any, go_on: Callable[[], bool] = lambda: True) -> None:
         """Send what was read; ends early between two pages if ``go_on`` says no."""
@@ -147,19 +145,19 @@ class RunPublication:
         for stream in self._streams.values():
             stream.open(self._node)
             stream.send(go_on)
+        self._results.send(self._node)
         self._unsent = False
 
-    def finish(self) -> dict[str, int]:
+    def finish(self) -> Held:
         """Verify every row and frame, rebuild what is not exact, add the stop document.
 
-        Returns the rows of each stream in Tiled. Raises PublishError if a table
-        is not exact even after it was written again, FileNotReadyError if frames are
-        not in their file.
+        Returns what Tiled holds. Raises PublishError if a table is not exact even
+        after it was written again, FileNotReadyError if a file is not what it was.
         """
         for stream in self._streams.values():
             if not stream.verify(self._documents):
                 stream.rebuild(self._documents)
-                self.rebuilt.append(stream.name)
+                self._rebuilt.append(stream.name)
                 if not stream.verify(self._documents):
                     raise PublishError(
                         f"{self.path}: stream {stream.name} has {stream.rows} rows "
@@ -167,10 +165,16 @@ class RunPublication:
                         "does another program write to this catalog?"
                     )
             stream.verify_frames()
+        self._results.verify(self._node)
         metadata = {"stop": fit_json(self._stop), "cryoline": self._block()}
         self._node.update_metadata(metadata, drop_revision=True)
         self._close_streams()
-        return self.journal_rows
+        frames = {
+            name: count
+            for stream in self._streams.values()
+            for name, count in stream.frames.items()
+        }
+        return Held(self.journal_rows, frames, self._results.count, self._rebuilt)
 
     def _documents(self) -> Any:
         return read_documents(self.path)
@@ -178,6 +182,7 @@ class RunPublication:
     def _take(self, name: str, doc: dict[str, Any]) -> None:
         if name == "start":
             self._start = doc
+            self._results.start(doc)
         elif name == "descriptor":
             if stream := self._streams.get(doc["name"]):
                 stream.update(doc)
@@ -197,6 +202,8 @@ class RunPublication:
         elif name == "stream_datum":
             resource = self._resources[doc["stream_resource"]]
             self._by_descriptor[doc["descriptor"]].add_frames(doc, resource)
+        elif name == RESULT_FILE:
+            self._results.add(doc)
         elif name in _OLD_KIND:
             raise PublishError(
                 f"{self.path}: {name} documents can't be published; let the device "
@@ -254,6 +261,7 @@ class RunPublication:
         try:
             for stream in self._streams.values():
                 stream.close()
+            self._results.close()
             self._node.close_stream()
         except httpx.HTTPStatusError as error:
             # Live readers wait in vain; the data is complete all the same.

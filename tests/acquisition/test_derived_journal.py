@@ -86,3 +86,73 @@ def test_every_superseded_file_is_kept(tmp_path) -> None:
 def test_a_directory_that_is_gone_is_an_error_with_its_remedy(tmp_path) -> None:
     with pytest.raises(JournalError, match=r"can't write the derived journal: No such"):
         written(tmp_path / "gone" / "d.jsonl")
+
+
+def picture(version, *, live=True):
+    return "result_file", {"key": "Si", "version": version, "live": live}
+
+
+ROWS = [("event", {"uid": str(n)}) for n in range(4)]
+
+
+def lines(*documents):
+    return b"".join(encode_line(*document) for document in documents)
+
+
+def test_live_pictures_of_a_former_worker_stay_and_are_not_drawn_again(tmp_path):
+    path = tmp_path / "d.jsonl"
+    old = [DOCUMENTS[0], ROWS[0], picture(1), ROWS[1], picture(2)]
+    path.write_bytes(lines(*old))
+    # This one is faster, then slower: other pictures, same rows.
+    again = [DOCUMENTS[0], picture(0), ROWS[0], picture(1), ROWS[1]]
+
+    assert written(path, [*again, ROWS[2], picture(3)]) == lines(
+        *old, ROWS[2], picture(3)
+    )
+    assert [p.name for p in tmp_path.iterdir()] == ["d.jsonl"]
+
+
+def test_a_live_picture_is_refused_while_the_file_is_ahead(tmp_path):
+    path = tmp_path / "d.jsonl"
+    path.write_bytes(lines(*ROWS[:2], picture(2)))
+    journal = DerivedJournal(path)
+    journal(*ROWS[0])
+    assert journal.is_ahead
+    journal(*ROWS[1])
+    # What is left is a picture only: a newer one may take its place.
+    assert not journal.is_ahead
+    journal(*picture(2))
+    journal(*picture(3))
+    journal.close()
+    assert path.read_bytes() == lines(*ROWS[:2], picture(2), picture(3))
+
+
+def test_kept_pictures_are_as_certain_as_rows(tmp_path, caplog):
+    path = tmp_path / "d.jsonl"
+    path.write_bytes(lines(ROWS[0], picture(1, live=False), ROWS[1]))
+    assert written(path, [ROWS[0], picture(1, live=False), ROWS[1]]) == lines(
+        ROWS[0], picture(1, live=False), ROWS[1]
+    )
+    assert not caplog.text
+    written(path, [ROWS[0], picture(9, live=False), ROWS[1]])
+    assert "in the result_file document" in caplog.text
+
+
+@pytest.mark.parametrize("torn", range(1, len(lines(picture(2)))))
+@pytest.mark.parametrize("then", [ROWS[1], picture(2), picture(3), ("stop", {})])
+def test_what_a_kill_left_of_a_pictures_line_is_no_difference(tmp_path, torn, then):
+    path = tmp_path / "d.jsonl"
+    path.write_bytes(lines(ROWS[0], picture(1)) + lines(picture(2))[:torn])
+
+    assert written(path, [ROWS[0], then]) == lines(ROWS[0], picture(1), then)
+    assert [p.name for p in tmp_path.iterdir()] == ["d.jsonl"]
+
+
+@pytest.mark.parametrize("torn", range(1, len(lines(ROWS[1]))))
+def test_a_live_picture_takes_the_place_of_a_torn_row_that_comes_again(tmp_path, torn):
+    path = tmp_path / "d.jsonl"
+    path.write_bytes(lines(ROWS[0]) + lines(ROWS[1])[:torn])
+
+    assert written(path, [ROWS[0], picture(1), ROWS[1]]) == lines(
+        ROWS[0], picture(1), ROWS[1]
+    )

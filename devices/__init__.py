@@ -8,8 +8,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from cryoline.devices.beam import Beam
     from cryoline.devices.carrier import Carrier
     from cryoline.devices.clock import InstrumentClock
+    from cryoline.devices.cryo_stage import CryoStage, CryoStageMotors
     from cryoline.devices.cycling_protocol import (
         ConstantCurrent,
         CyclicVoltammetry,
@@ -21,8 +23,17 @@ if TYPE_CHECKING:
         SafetyLimits,
         VoltageScan,
     )
+    from cryoline.devices.detectors import EdsDetector, HaadfDetector
+    from cryoline.devices.exposure import (
+        Exposure,
+        ExposureResult,
+        Outcome,
+        Purpose,
+        Ticket,
+    )
     from cryoline.devices.operator import Operator
     from cryoline.devices.potentiostat import Potentiostat
+    from cryoline.devices.session_beat import SessionBeat
     from cryoline.devices.vessels import (
         CryoHolder,
         Glovebox,
@@ -32,36 +43,58 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "Beam",
     "Carrier",
     "ConstantCurrent",
     "CryoHolder",
+    "CryoStage",
+    "CryoStageMotors",
     "CyclicVoltammetry",
+    "EdsDetector",
+    "Exposure",
+    "ExposureResult",
     "Glovebox",
+    "HaadfDetector",
     "InstrumentClock",
     "Loop",
     "OpenCircuitVoltage",
     "Operator",
+    "Outcome",
     "PfibChamber",
     "PlungePot",
     "Potentiostat",
     "Program",
     "ProgramState",
+    "Purpose",
     "Record",
     "SafetyLimits",
+    "SessionBeat",
     "Suitcase",
+    "Ticket",
     "VoltageScan",
 ]
 
 _ELSEWHERE = {
+    "Beam": "beam",
     "Carrier": "carrier",
     "CryoHolder": "vessels",
+    "CryoStage": "cryo_stage",
+    "CryoStageMotors": "cryo_stage",
+    "EdsDetector": "detectors",
+    "Exposure": "exposure",
+    "ExposureResult": "exposure",
     "Glovebox": "vessels",
+    "HaadfDetector": "detectors",
     "InstrumentClock": "clock",
     "Operator": "operator",
+    "Outcome": "exposure",
     "PfibChamber": "vessels",
     "PlungePot": "vessels",
     "Potentiostat": "potentiostat",
+    "Purpose": "exposure",
+    "SessionBeat": "session_beat",
     "Suitcase": "vessels",
+    "Ticket": "exposure",
 }
 
 

@@ -17,13 +17,18 @@ ROOT = Path(__file__).parents[1]
 FOLDERS = ("acquisition", "analysis", "devices", "plugins", "sim")
 SOURCES = [path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py")]
 UNITS = re.compile(
-    r"_(v|a|s|mv_per_s|deg|nm|um|degc|mbar|ppm|mah|ev|percent|e_per_nm2|mah_per_g)$"
+    r"_(v|a|s|c|pa|kev|ev|mv_per_s|deg|px|nm|um|degc|mbar|ppm|mah|percent"
+    r"|e_per_nm2|mah_per_g)$"
 )
 # Numbers without a unit: counters, states, indices.
 UNITLESS = {
     "cycle_number", "half_cycle", "step_index", "overload", "contact", "state",
     "start", "halt", "point_count", "point_request", "points", "answer",
     "moving", "reset_max", "fill", "refill", "port_vent",
+    "exposure_counter", "frame_count", "outcome", "blanked", "interlock", "blank",
+    "measure", "log_request", "acquire_counter", "slot_index", "slot", "capture",
+    "capturing", "acquire", "cancel", "counts", "first_event", "last_event",
+    "first_frame", "channel_count", "mean_counts",
 }  # fmt: skip
 
 

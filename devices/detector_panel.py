@@ -26,11 +26,11 @@ class DetectorPanel(Device):
         kind="normal",
         doc="Exposures that were recorded and are safely on disk.",
     )
-    frame_count = Cpt(
+    whole_frame_count = Cpt(
         EpicsSignalRO,
         "Frames_RBV",
         kind="normal",
-        doc="Scan frames recorded in this exposure.",
+        doc="Complete scan frames in this exposure.",
     )
     live_time_s = Cpt(
         EpicsSignalRO,

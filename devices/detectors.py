@@ -83,6 +83,12 @@ class EdsDetector(FileDetector):
         kind="normal",
         doc="Index of the exposure's first scan frame in the file.",
     )
+    frame_count = Cpt(
+        EpicsSignalRO,
+        "FrameCount_RBV",
+        kind="normal",
+        doc="Scan frames of this exposure in the file, a cut one included.",
+    )
     dead_time_percent = Cpt(
         EpicsSignalRO, "DeadTime_RBV", kind="normal", doc="Dead time, %."
     )

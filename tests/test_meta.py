@@ -28,7 +28,7 @@ UNITLESS = {
     "exposure_counter", "frame_count", "outcome", "blanked", "interlock", "blank",
     "measure", "log_request", "acquire_counter", "slot_index", "slot", "capture",
     "capturing", "acquire", "cancel", "counts", "first_event", "last_event",
-    "first_frame", "channel_count", "mean_counts",
+    "first_frame", "channel_count", "mean_counts", "whole_frame_count",
 }  # fmt: skip
 
 

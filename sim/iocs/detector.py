@@ -306,6 +306,7 @@ class FileDetectorServer(ABC, Generic[Record]):
         else:
             self._last = {"LastTicket_RBV": ticket, "LastSlot_RBV": slot, **shown}
             self._counter += 1
+            self._expected = ""
             self._state = DetectorState.IDLE
         await self._server.refresh()
 

@@ -305,6 +305,10 @@ class Panel:
         if record.get() == value:
             return
         record.set(value, process=False)
+        if record.get_field("PACT") != "0":
+            # Its put is being handled, and shows the value when it completes. To
+            # process it now would put the value once more.
+            return
         with self._dispatcher.muted():
             _process(record)  # clients' monitors see the change
 

@@ -1,5 +1,6 @@
 """The column's own record of every exposure, on disk before the counter shows it."""
 
+import logging
 import os
 from dataclasses import asdict, dataclass
 from enum import IntEnum
@@ -8,7 +9,11 @@ from typing import Any
 
 import orjson
 
+from cryoline.sim.errors import RefusedError
+
 __all__ = ["ExposureLog", "ExposureRecord", "Outcome"]
+
+_LOG = logging.getLogger("cryoline.sim.world")
 
 
 class Outcome(IntEnum):
@@ -68,6 +73,7 @@ class ExposureLog:
         self._path = path
         self._records: dict[int, ExposureRecord] = {}
         self._tickets: dict[str, int] = {}
+        self._unsaved = b""
         self.boot_id = boot_id
         if path is not None:
             self._recall(path)
@@ -95,15 +101,34 @@ class ExposureLog:
         return ticket in self._tickets
 
     def append(self, record: ExposureRecord) -> None:
-        """Write a record to disk, then count it."""
+        """Write a record to disk, then count it.
+
+        Hardware goes on if the disk is full: what could not be written is kept, and
+        written with the next record.
+        """
+        line = orjson.dumps(record.as_dict(), option=orjson.OPT_APPEND_NEWLINE)
+        self._unsaved += line
         if self._path is not None:
-            line = orjson.dumps(record.as_dict(), option=orjson.OPT_APPEND_NEWLINE)
-            with self._path.open("ab") as file:
-                file.write(line)
-                file.flush()
-                os.fsync(file.fileno())
+            try:
+                self._save(self._path)
+            except OSError as error:
+                _LOG.error(
+                    "exposure %s is not in the log yet: %s", record.ticket, error
+                )
         self._records[record.counter] = record
         self._tickets[record.ticket] = record.counter
+
+    def _save(self, path: Path) -> None:
+        with path.open("ab") as file:
+            end = file.tell()
+            try:
+                file.write(self._unsaved)
+                file.flush()
+                os.fsync(file.fileno())
+            except OSError:
+                os.truncate(path, end)  # a part of it may be there
+                raise
+        self._unsaved = b""
 
     def _recall(self, path: Path) -> None:
         """Learn the tickets of earlier boots; cut off a line that was not finished."""
@@ -114,5 +139,11 @@ class ExposureLog:
         whole, _, torn = content.rpartition(b"\n")
         if torn:
             os.truncate(path, len(content) - len(torn))
-        for line in whole.splitlines():
-            self._tickets[orjson.loads(line)["ticket"]] = 0
+        for number, line in enumerate(whole.splitlines(), start=1):
+            try:
+                self._tickets[orjson.loads(line)["ticket"]] = 0
+            except (orjson.JSONDecodeError, KeyError, TypeError):
+                raise RefusedError(
+                    f"laboratory: {path}, line {number} is no exposure; move the file "
+                    "away to start with a new log"
+                ) from None

@@ -12,7 +12,7 @@ __all__ = ["TICKET_MAX", "ScanOrder", "read_order"]
 TICKET_MAX: Final = 39
 """Bytes that an EPICS string holds."""
 _PIXELS_MAX: Final = 8192
-_FRAMES_MAX: Final = 100_000
+_FRAMES_MAX: Final = 10_000
 
 _WHOLE: Final = {
     "width_px": (1, _PIXELS_MAX, "px"),

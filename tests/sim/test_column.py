@@ -256,7 +256,7 @@ def test_past_rise_stays_in_the_past() -> None:
         ("no", "beam: Arm: no JSON"),
         ("[]", "is no object of JSON"),
         (order(dwell_s=-1.0), "dwell_s -1 s is outside 1e-07..10 s"),
-        (order(n_frames=0), "n_frames 0 frames is outside 1..100000 frames"),
+        (order(n_frames=0), "n_frames 0 frames is outside 1..10000 frames"),
         (order(n_frames=1.5), "n_frames must be a whole number in frames, not 1.5"),
         (order(width_px=True), "width_px must be a whole number in px, not True"),
         (order(max_charge_c=float("nan")), "max_charge_c nan C is outside"),
@@ -293,3 +293,32 @@ def test_log_survives_a_torn_line_and_knows_old_tickets(tmp_path) -> None:
     second.advance(200.0)
     assert log.get(1).boot_id == "2"
     assert len(path.read_bytes().splitlines()) == 2
+
+
+def test_full_disk_does_not_stop_the_hardware(tmp_path, monkeypatch) -> None:
+    path = tmp_path / "exposures.jsonl"
+    column = Column(seed=0, log=ExposureLog(path, boot_id="1"))
+
+    def no_space(_descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("os.fsync", no_space)
+        column.arm(order("lost?"))
+        column.start(0.0)
+        column.advance(200.0)
+        assert column.last.outcome is Outcome.COMPLETE
+        assert path.read_bytes() == b""
+    column.arm(order("next"))
+    column.start(300.0)
+    column.advance(500.0)
+    tickets = [json.loads(line)["ticket"] for line in path.read_text().splitlines()]
+    assert tickets == ["lost?", "next"]
+
+
+def test_log_that_is_something_else_is_left_alone(tmp_path) -> None:
+    path = tmp_path / "exposures.jsonl"
+    path.write_text("# mine\n")
+    with pytest.raises(RefusedError, match=r"exposures\.jsonl, line 1 is no exposure"):
+        ExposureLog(path)
+    assert path.read_text() == "# mine\n"

@@ -9,6 +9,14 @@ from cryoline.sim.prefixes import GROUPS
 
 pytestmark = pytest.mark.lab
 
+_DETECTOR = (
+    *("Slot", "AcquireCounter_RBV", "LastSlot_RBV", "Frames_RBV", "LiveTime_RBV"),
+    *("Heartbeat_RBV", "InstrumentTime_RBV"),
+)
+_DETECTOR_TEXTS = (
+    *("FilePath", "FileName", "FullFileName_RBV", "Capture", "Capture_RBV", "Expect"),
+    *("Acquire", "Cancel", "State_RBV", "LastTicket_RBV", "BootId_RBV", "Message_RBV"),
+)
 NUMBERS = {
     "SIM:POT1:": (
         *("Potential_RBV", "Current_RBV", "Charge_RBV", "Range_RBV", "Cycle_RBV"),
@@ -22,9 +30,28 @@ NUMBERS = {
     ),
     "SIM:OP1:": ("ConfirmAfter", "Heartbeat_RBV", "InstrumentTime_RBV"),
     "SIM:CLK:": ("InstrumentTime_RBV", "WakeAt", "Factor_RBV", "Heartbeat_RBV"),
-    "SIM:LAB:": ("Factor", "Advance", "Reset"),
+    "SIM:STAGE1:": (
+        *("Alpha", "X", "Y", "Z", "Alpha_RBV", "X_RBV", "Y_RBV", "Z_RBV"),
+        *("Temp_RBV", "LN2_RBV", "TempSet", "Heartbeat_RBV", "InstrumentTime_RBV"),
+    ),
+    "SIM:BEAM1:": (
+        *("Energy_RBV", "Current_RBV", "CurrentAge_RBV", "CurrentMax_RBV"),
+        *("ExposureCounter_RBV", "LastCharge_RBV", "LastTime_RBV", "LastFrames_RBV"),
+        *("LogRequest", "LogFirst_RBV", "SessionBeat", "BeatAge_RBV"),
+        *("Heartbeat_RBV", "InstrumentTime_RBV"),
+    ),
+    "SIM:HAADF1:": (*_DETECTOR, "ArrayMean_RBV", "Width_RBV", "Height_RBV"),
+    "SIM:EDS1:": (
+        *(*_DETECTOR, "FirstEvent_RBV", "LastEvent_RBV", "FirstFrame_RBV"),
+        *("FrameCount_RBV", "Counts_RBV", "DeadTime_RBV"),
+    ),
+    "SIM:LAB:": (
+        *("Factor", "Advance", "Reset", "CurrentRise", "CurrentScale", "LN2Level"),
+        *("StageTemp", "DriftBurst"),
+    ),
     "SIM:TRUTH:": (
         *("Charge_RBV", "Lithiation_RBV", "Delithiation_RBV", "Capacity_RBV"),
+        *("BeamCharge_RBV", "FluenceMax_RBV", "ShiftX_RBV", "ShiftY_RBV"),
     ),
 }
 OTHERS = {
@@ -39,7 +66,23 @@ OTHERS = {
         "Message_RBV",
     ),
     "SIM:CLK:": ("Epoch_RBV", "Mode_RBV", "BootId_RBV", "Message_RBV"),
-    "SIM:LAB:": ("Mode", "Step", "Cell", "Message_RBV"),
+    "SIM:STAGE1:": (
+        *("AlphaDone_RBV", "XDone_RBV", "YDone_RBV", "ZDone_RBV", "AlphaStop"),
+        *("XStop", "YStop", "ZStop", "BootId_RBV", "Message_RBV"),
+    ),
+    "SIM:BEAM1:": (
+        *("MeasureCurrent", "Arm", "Start", "Blank", "Disarm", "State_RBV"),
+        *("Blanked_RBV", "ArmedTicket_RBV", "LastTicket_RBV", "LastOutcome_RBV"),
+        *("Log_RBV", "Lease", "LeaseHolder_RBV", "Interlock_RBV"),
+        *("InterlockReason_RBV", "BootId_RBV", "Message_RBV"),
+    ),
+    "SIM:HAADF1:": _DETECTOR_TEXTS,
+    "SIM:EDS1:": _DETECTOR_TEXTS,
+    "SIM:LAB:": (
+        *("Mode", "Step", "Cell", "Message_RBV", "StageStuck", "DiskFull"),
+        "StaleFrame",
+    ),
+    "SIM:TRUTH:": ("Save", "Message_RBV"),
 }
 
 
@@ -48,6 +91,7 @@ def names(table: dict[str, tuple[str, ...]]) -> list[str]:
 
 
 def test_every_number_has_units_limits_and_a_description(ca) -> None:
+    ca.connect([n + end for n in names(NUMBERS) for end in ("", ".DESC")])
     for name in names(NUMBERS):
         pv = ca.pv(name)
         pv.get_ctrlvars()
@@ -57,8 +101,8 @@ def test_every_number_has_units_limits_and_a_description(ca) -> None:
 
 
 def test_every_other_variable_is_served_and_described(ca) -> None:
+    ca.connect([n + end for n in names(OTHERS) for end in ("", ".DESC")])
     for name in names(OTHERS):
-        ca.pv(name)
         assert ca.text(f"{name}.DESC"), f"{name} has no description"
 
 
@@ -221,7 +265,10 @@ def test_other_cell_has_its_own_capacity(ca) -> None:
 
 
 def test_heart_beats_in_wall_time(ca) -> None:
-    for prefix in ("SIM:POT1:", "SIM:GB1:", "SIM:OP1:", "SIM:CLK:"):
+    for prefix in (
+        *("SIM:POT1:", "SIM:GB1:", "SIM:OP1:", "SIM:CLK:", "SIM:STAGE1:"),
+        *("SIM:BEAM1:", "SIM:HAADF1:", "SIM:EDS1:"),
+    ):
         beats = ca.get(f"{prefix}Heartbeat_RBV")
         ca.until(
             lambda p=prefix, b=beats: ca.get(f"{p}Heartbeat_RBV") > b, "a heartbeat"

@@ -22,6 +22,7 @@ __all__ = [
     "ENVIRONMENT_VARIABLE",
     "Config",
     "DeviceSection",
+    "DoseSection",
     "EpicsSection",
     "InstrumentSection",
     "PathSection",
@@ -74,6 +75,25 @@ class TiledSection(_Section):
     """Relative to the data directory; mode 0600. CRYOLINE_TILED_API_KEY wins."""
 
 
+class DoseSection(_Section):
+    """What a region of a specimen may receive, and where that is kept."""
+
+    limit_e_per_nm2: Annotated[float, Field(gt=0, le=1e11)] = 1e7
+    """Of each region; the ledger may set a lower one."""
+    ledger: Path = Path("dose.sqlite")
+    """Relative to the data directory; on a local disk."""
+    backup: Path = Path("dose-backup.sqlite")
+    """Renewed after each charge; relative to the data directory. Best elsewhere."""
+    beam: str = "beam"
+    """Name of the device whose exposures are counted."""
+    current_margin: Annotated[float, Field(ge=0, le=1)] = 0.10
+    """How much the current may rise after its measurement, relative."""
+    current_age_max_s: Annotated[float, Field(gt=0)] = 1800.0
+    """Instrument time after which the current is measured again."""
+    loop_stall_s: Annotated[float, Field(gt=0)] = 5.0
+    """Wall time that a session may hang with an armed beam before it is blanked."""
+
+
 class PathSection(_Section):
     """A folder of detector files that other computers know by other names."""
 
@@ -92,6 +112,7 @@ class Config(_Section):
     instrument: InstrumentSection
     epics: EpicsSection = EpicsSection()
     tiled: TiledSection = TiledSection()
+    dose: DoseSection = DoseSection()
     devices: dict[str, DeviceSection] = {}
     paths: dict[str, PathSection] = {}
 
@@ -99,6 +120,16 @@ class Config(_Section):
     def layout(self) -> DataLayout:
         """The folders below the data directory."""
         return DataLayout(self._resolve(self.instrument.data_directory))
+
+    @property
+    def dose_ledger(self) -> Path:
+        """The file of the dose ledger."""
+        return self.layout.root / self.dose.ledger
+
+    @property
+    def dose_backup(self) -> Path:
+        """The copy of the dose ledger."""
+        return self.layout.root / self.dose.backup
 
     @property
     def path_map(self) -> PathMap:
@@ -177,7 +208,18 @@ def load_config(path: Path) -> Config:
         )
         raise ConfigError(lines) from error
     _check_plugins(config)
+    _check_beam(config)
     return config
+
+
+def _check_beam(config: Config) -> None:
+    """Refuse a beam that is named and isn't there; without any there is no ledger."""
+    name = config.dose.beam
+    if "beam" in config.dose.model_fields_set and name not in config.devices:
+        raise ConfigError(
+            f"{config.path}: dose.beam: no device {name!r}"
+            f"{nearest(name, sorted(config.devices))}"
+        )
 
 
 def _check_plugins(config: Config) -> None:

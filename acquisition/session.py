@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from logging.handlers import RotatingFileHandler
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cryoline.acquisition.config import Config
 from cryoline.acquisition.connection import connect_devices, set_epics_environment
@@ -16,6 +16,11 @@ from cryoline.acquisition.live_table import LiveTable
 from cryoline.acquisition.metadata import session_metadata
 from cryoline.acquisition.progress import ProgressHook
 from cryoline.acquisition.records import Records
+
+if TYPE_CHECKING:
+    # Not before the EPICS environment is set: they import Channel Access.
+    from cryoline.acquisition.dose import DoseLedger
+    from cryoline.acquisition.session_dose import SessionDose
 
 __all__ = ["Session", "open_session"]
 
@@ -32,6 +37,13 @@ class Session:
     devices: dict[str, Any]
     closed_runs: tuple[str, ...]
     """Keys of runs that an earlier, killed session left open; closed by this one."""
+    dose: "SessionDose | None" = None
+    """The ledger with its guard and the beam's heartbeat, if there is a beam."""
+
+    @property
+    def ledger(self) -> "DoseLedger | None":
+        """The dose ledger, if there is a beam."""
+        return None if self.dose is None else self.dose.ledger
 
 
 def open_session(
@@ -57,6 +69,8 @@ def open_session(
 
     from bluesky import RunEngine, SupplementalData
 
+    from cryoline.acquisition.session_dose import SessionDose
+
     records = Records(layout.records)
     engine: Any = RunEngine(
         session_metadata(config),
@@ -73,7 +87,26 @@ def open_session(
         engine.waiting_hook = ProgressHook()
     baseline = [devices[n] for n, d in config.devices.items() if d.baseline]
     engine.preprocessors.append(SupplementalData(baseline=baseline))
-    return Session(config, engine, devices, closed)
+    _place_files(config, devices)
+    dose = None
+    if config.dose.beam in devices:
+        dose = SessionDose.begin(config, engine, devices)
+    return Session(config, engine, devices, closed, dose)
+
+
+def _place_files(config: Config, devices: dict[str, Any]) -> None:
+    """Tell the detectors where files go, and what this host calls them.
+
+    With [paths] in the configuration the instrument keeps the folder that it has set.
+    """
+    from cryoline.devices.file_detector import FileDetector
+
+    for device in devices.values():
+        if isinstance(device, FileDetector):
+            device.to_session = config.path_map.to_session
+            if not config.paths:
+                folder = config.layout.raw_data.resolve()
+                device.directory = config.path_map.to_instrument(folder)
 
 
 def _check_before_run(config: Config, md: dict[str, Any]) -> None:

@@ -49,6 +49,23 @@ def test_the_example_is_valid_and_its_paths_are_relative_to_it() -> None:
             '[instrument]\nname = "x"\nminimum_free_mb = -1\n',
             "instrument.minimum_free_mb = -1: Input should be greater than or equal",
         ),
+        (
+            '[instrument]\nname = "x"\n[dose]\nlimit_e_per_a2 = 1e5\n',
+            "unknown key 'dose.limit_e_per_a2'; did you mean 'limit_e_per_nm2'?",
+        ),
+        (
+            '[instrument]\nname = "x"\n[dose]\nlimit_e_per_nm2 = 0\n',
+            "dose.limit_e_per_nm2 = 0: Input should be greater than 0",
+        ),
+        (
+            '[instrument]\nname = "x"\n[dose]\nlimit_e_per_nm2 = nan\n',
+            "dose.limit_e_per_nm2 = nan: Input should be",
+        ),
+        (
+            '[instrument]\nname = "x"\n[dose]\nbeam = "baem"\n[devices.beam]\n'
+            'plugin = "beam"\nprefix = "A:"\n',
+            "dose.beam: no device 'baem'; did you mean 'beam'?",
+        ),
         ("[instrument", "not valid TOML"),
         ('path = "/x"\n[instrument]\nname = "x"\n', "unknown key 'path'"),
     ],
@@ -63,6 +80,19 @@ def test_every_mistake_names_the_file_the_key_and_what_to_do(
 
     assert str(path) in str(caught.value)
     assert message in str(caught.value)
+
+
+def test_the_ledger_lies_in_the_data_directory_unless_another_place_is_named(
+    tmp_path: Path,
+) -> None:
+    plain = load_config(written(tmp_path, '[instrument]\nname = "x"\n'))
+    assert plain.dose_ledger == tmp_path / "data" / "dose.sqlite"
+    assert plain.dose_backup == tmp_path / "data" / "dose-backup.sqlite"
+    assert plain.dose.limit_e_per_nm2 == 1e7
+
+    text = '[instrument]\nname = "x"\n[dose]\nbackup = "/mnt/safe/dose.sqlite"\n'
+    other = load_config(written(tmp_path, text))
+    assert other.dose_backup == Path("/mnt/safe/dose.sqlite")
 
 
 def test_addresses_come_from_the_laboratory_file(tmp_path: Path) -> None:

@@ -1,0 +1,20 @@
+"""The dose ledger of a configuration."""
+
+from cryoline.acquisition.config import Config
+from cryoline.acquisition.dose import DoseLedger
+
+__all__ = ["open_ledger"]
+
+
+def open_ledger(config: Config) -> DoseLedger:
+    """Open the dose ledger that a configuration names; it is made if there is none.
+
+    Raises LedgerError if it can't be kept there, or has lost rows.
+    """
+    config.layout.root.mkdir(parents=True, exist_ok=True)
+    return DoseLedger(
+        config.dose_ledger,
+        limit_e_per_nm2=config.dose.limit_e_per_nm2,
+        backup=config.dose_backup,
+        source=config.dose.beam,
+    )

@@ -2,8 +2,10 @@
 
     python -m cryoline.acquisition.analysis_worker --config instrument.toml
 
-It follows every raw run that has no finished derived run yet, one router each. It
-may be killed at any time: the next one computes again and appends what is missing.
+It follows every raw run, and gives its documents to each analysis that has not
+finished with it. An analysis that fails does not hold up the others. It may be killed
+at any time: the next one computes again and appends what is missing. If it falls
+behind, it leaves out live pictures, never data, and says so.
 """
 
 import argparse
@@ -14,22 +16,22 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
 from typing import Any, Final, Literal, TypeAlias
 
+from cryoline.acquisition.analyses import ANALYSES, Analysis
 from cryoline.acquisition.config import find_config, load_config
-from cryoline.acquisition.derived_journal import DerivedJournal
+from cryoline.acquisition.derivation import Derivation
+from cryoline.acquisition.derivation_markers import is_done, note_nothing_found
 from cryoline.acquisition.directory_watch import POLL_S, DirectoryWatch
 from cryoline.acquisition.errors import CryolineError, ServiceError
-from cryoline.acquisition.journal_format import decode_line
-from cryoline.acquisition.journal_reader import JournalTail
+from cryoline.acquisition.journal_reader import Document, JournalTail
 from cryoline.acquisition.layout import DataLayout
+from cryoline.acquisition.path_map import PathMap
 from cryoline.acquisition.process_identity import ProcessIdentity, write_state
-from cryoline.acquisition.run_key import derived_key
-from cryoline.analysis.live import ANALYSIS_VERSION, CyclingRouter
 
 __all__ = ["NAME", "AnalysisWorker", "main"]
 
@@ -37,12 +39,12 @@ NAME: Final = "analysis_worker"
 
 RunState: TypeAlias = Literal["following", "done", "failed"]
 
-_STOP_BYTES: Final = 65536
-"""A derived stop document is far shorter."""
+_EVENTS: Final = ("event", "event_page")
 _STATE_S: Final = 1.0
 _SILENCE_S: Final = 20.0
-"""Longest time between two state files: 4 MB of a journal through the kernels, and
-their compiling at the first use [A]."""
+"""Longest time between two state files while nothing is computed [A]."""
+_COMPUTING_S: Final = 120.0
+"""And while something is: a volume of a whole series, on a busy machine [A]."""
 
 _log = logging.getLogger(__name__)
 
@@ -54,31 +56,53 @@ class AnalysisWorker:
     Raises ServiceError if another worker holds it.
     """
 
-    def __init__(self, layout: DataLayout) -> None:
+    def __init__(
+        self,
+        layout: DataLayout,
+        paths: PathMap | None = None,
+        analyses: Sequence[Analysis] = ANALYSES,
+    ) -> None:
         self._layout = layout
+        self._paths = paths or PathMap.of(layout)
+        self._analyses = analyses
         self._lock_fd = _lock(layout.services / f"{NAME}.lock")
         self._runs: dict[str, _Run] = {}
         self._seen: set[str] = set()
         self._states: dict[str, RunState] = {}
         self._failed: dict[str, str] = {}
+        self._dropped: dict[str, int] = {}
         self._last_error: str | None = None
+        self._current: str | None = None
         self._next_state = 0.0
         self._identity = ProcessIdentity.of(os.getpid())
         self._write_state("starting")
+
+    def warm_up(self) -> None:
+        """Have every analysis compile its kernels, before a run needs them."""
+        self._current = "no run yet"
+        self._write_state("warming up")
+        for analysis in self._analyses:
+            if analysis.warm_up is not None:
+                try:
+                    analysis.warm_up()
+                except Exception:
+                    # It will fail again with a run, and be said there.
+                    _log.exception("%s: can't warm up", analysis.quantity)
+        self._current = None
 
     def run(self, stop: threading.Event, watch: DirectoryWatch) -> None:
         """Follow until ``stop`` is set."""
         self._write_state("ready")
         _log.info("ready; following %s", self._layout.raw_journal)
         while not stop.is_set():
-            if not self.look():
+            if not self.look(stop.is_set):
                 watch.wait(POLL_S)
 
-    def look(self) -> bool:
+    def look(self, is_stopping: Callable[[], bool] = lambda: False) -> bool:
         """Take every run one step further; return whether there was anything new."""
         before = dict(self._states)
         self._find_runs()
-        moved = [self._advance(key) for key in list(self._runs)]
+        moved = [self._advance(key, is_stopping) for key in list(self._runs)]
         self._renew_state(at_once=self._states != before)
         return any(moved)
 
@@ -96,33 +120,51 @@ class AnalysisWorker:
             if key in self._seen:
                 continue
             self._seen.add(key)
-            name = derived_key(key, CyclingRouter.quantity)
-            derived = self._layout.derived_journal / f"{name}.jsonl"
-            if _is_finished(derived):
-                continue
-            self._runs[key] = _Run(path, derived)
-            self._states[key] = "following"
+            open_ones = [
+                analysis
+                for analysis in self._analyses
+                if not is_done(analysis, key, self._layout)
+            ]
+            if open_ones:
+                self._runs[key] = _Run(path, open_ones, self._layout, self._paths)
+                self._states[key] = "following"
 
-    def _advance(self, key: str) -> bool:
-        self._renew_state()
+    def _advance(self, key: str, is_stopping: Callable[[], bool]) -> bool:
         run = self._runs[key]
         try:
-            moved = run.advance()
+            documents = run.read()
         except Exception as error:
-            # Whatever one run's data does to a kernel, the other runs go on.
-            _log.exception(
-                "run %s: analysis failed; restart the worker to try again", key
-            )
-            self._failed[key] = f"{type(error).__name__}: {error}"
-            self._last_error = f"{key}: {self._failed[key]}"
-            self._end(key, "failed")
+            # Whatever is in one journal, the other runs go on.
+            _log.exception("run %s: can't be read; restart the worker to retry", key)
+            self._note(key, error)
+            self._end(key)
             return True
+        if documents:
+            self._current = key
+            self._write_state("ready")  # now it may be silent for longer
+        for document in documents:
+            if is_stopping():
+                return False
+            for name, why in run.take(*document):
+                self._note(name, why)
+            self._dropped |= run.dropped
+            self._renew_state()
+        self._current = None
+        if documents:
+            self._renew_state(at_once=True)
         if run.ended:
-            self._end(key, "done")
-        return moved
+            self._end(key)
+        return bool(documents)
 
-    def _end(self, key: str, state: RunState) -> None:
-        self._runs.pop(key).close()
+    def _note(self, key: str, error: Exception) -> None:
+        self._failed[key] = f"{type(error).__name__}: {error}"
+        self._last_error = f"{key}: {self._failed[key]}"
+
+    def _end(self, key: str) -> None:
+        run = self._runs.pop(key)
+        run.close()
+        names = {key, *run.names}
+        state: RunState = "failed" if names & self._failed.keys() else "done"
         self._states[key] = state
         _log.info("run %s: %s", key, state)
 
@@ -137,32 +179,80 @@ class AnalysisWorker:
             "state": state,
             "runs": self._states,
             "failed": self._failed,
+            "dropped_pictures": self._dropped,
+            "current_run": self._current,
             "last_error": self._last_error,
             "updated": datetime.now(tz=UTC).isoformat(timespec="seconds"),
-            "renewed_within_s": _SILENCE_S,
+            "renewed_within_s": _COMPUTING_S if self._current else _SILENCE_S,
         }
         write_state(self._layout.services / f"{NAME}.json", content)
 
 
 class _Run:
-    """One raw run on its way through the router into the derived journal."""
+    """One raw run on its way through the analyses."""
 
-    def __init__(self, raw: Path, derived: Path) -> None:
-        self._tail = JournalTail(raw)
-        self._journal = DerivedJournal(derived)
-        self._router = CyclingRouter(self._journal, original_key=raw.stem)
+    def __init__(
+        self,
+        path: Path,
+        analyses: Sequence[Analysis],
+        layout: DataLayout,
+        paths: PathMap,
+    ) -> None:
+        self._tail = JournalTail(path)
+        self._layout = layout
+        self._derivations = [
+            Derivation(analysis, path.stem, layout, paths, self._is_behind)
+            for analysis in analyses
+        ]
+        self._going = list(self._derivations)
+        self._events_ahead = 0
         self.ended = False
 
-    def advance(self) -> bool:
-        """Route what is new in the raw journal; return whether there was anything."""
+    @property
+    def names(self) -> list[str]:
+        """The keys of its derived runs, of those that came to nothing too."""
+        return [derivation.key for derivation in self._derivations]
+
+    @property
+    def dropped(self) -> dict[str, int]:
+        """How many live pictures were left out, by derived run."""
+        return {d.key: d.dropped for d in self._derivations if d.dropped}
+
+    def read(self) -> list[Document]:
+        """Return what is new in the raw journal."""
         documents = self._tail.read()
-        for name, doc in documents:
-            self._router(name, doc)
-            self.ended = self.ended or name == "stop"
-        return bool(documents)
+        self._events_ahead = sum(name in _EVENTS for name, _ in documents)
+        return documents
+
+    def take(self, name: str, doc: dict[str, Any]) -> list[tuple[str, Exception]]:
+        """Give a document to each analysis; return those that failed, and of what."""
+        self._events_ahead -= name in _EVENTS
+        failed: list[tuple[str, Exception]] = []
+        for derivation in list(self._going):
+            try:
+                derivation.take(name, doc)
+            except Exception as error:
+                # Whatever a run's data does to one kernel, the others go on.
+                _log.exception(
+                    "run %s: analysis failed; restart the worker to try again",
+                    derivation.key,
+                )
+                self._going.remove(derivation)
+                failed.append((derivation.key, error))
+        if name == "stop":
+            self.ended = True
+            idle = [d.analysis for d in self._going if not d.is_concerned]
+            note_nothing_found(idle, self._tail.path.stem, self._layout)
+        return failed
 
     def close(self) -> None:
-        self._journal.close()
+        """Close the journals."""
+        for derivation in self._derivations:
+            derivation.close()
+
+    def _is_behind(self) -> bool:
+        """Return whether the raw run has gone on since the present document."""
+        return self._events_ahead > 0 or self._tail.unread_bytes() > 0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -175,8 +265,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--config", type=Path, help="instrument.toml")
     options = parser.parse_args(arguments)
     try:
-        layout = load_config(find_config(options.config)).layout
-        worker = AnalysisWorker(layout)
+        config = load_config(find_config(options.config))
+        layout = config.layout
+        worker = AnalysisWorker(layout, config.path_map)
     except CryolineError as error:
         sys.stderr.write(f"{NAME}: {error}\n")
         return 1
@@ -191,6 +282,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         signal.signal(signal.SIGTERM, end)
         signal.signal(signal.SIGINT, end)
         try:
+            worker.warm_up()
             worker.run(stop, watch)
         finally:
             worker.close()
@@ -212,37 +304,6 @@ def _lock(path: Path) -> int:
     os.ftruncate(fd, 0)
     os.write(fd, f"{os.getpid()}\n".encode("ascii"))
     return fd
-
-
-def _is_finished(path: Path) -> bool:
-    """Return whether this version of the analysis has written the run's stop.
-
-    Looks at the first and the last line only: finished runs are not computed again
-    at every start.
-    """
-    if not path.exists():
-        return False
-    with path.open("rb") as journal:
-        first = journal.readline()
-        size = journal.seek(0, os.SEEK_END)
-        journal.seek(max(0, size - _STOP_BYTES))
-        end = journal.read()
-    if not end.endswith(b"\n"):
-        return False
-    start, stop = _decode(first), _decode(end[:-1].rpartition(b"\n")[2])
-    return (
-        start.get("analysis_version") == ANALYSIS_VERSION
-        and stop.get("run_start") == start.get("uid")
-        and "exit_status" in stop
-    )
-
-
-def _decode(line: bytes) -> dict[str, Any]:
-    """Return a line's document, or nothing if it is none: then it isn't finished."""
-    try:
-        return decode_line(line)[1]
-    except ValueError:
-        return {}
 
 
 def _log_to(path: Path) -> None:

@@ -219,6 +219,8 @@ def _describe(state: dict[str, Any]) -> str:
         parts.append(f"{unread} bytes unread")
     if run := state.get("current_run"):
         parts.append(f"at {run}")
+    if dropped := sum((state.get("dropped_pictures") or {}).values()):
+        parts.append(f"{dropped} live pictures left out to keep up")
     waits = state.get("waiting_for") or {}
     parts += [f"{run} waits: {why}" for run, why in waits.items()]
     failed = state.get("failed") or {}

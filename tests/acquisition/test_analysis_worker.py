@@ -7,11 +7,13 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 
 import event_model
 import numpy as np
 import pytest
 
+from cryoline.acquisition.analyses import ANALYSES, Analysis
 from cryoline.acquisition.analysis_worker import AnalysisWorker, main
 from cryoline.acquisition.directory_watch import DirectoryWatch
 from cryoline.acquisition.errors import ServiceError
@@ -21,6 +23,7 @@ from cryoline.acquisition.journal_recovery import close_interrupted
 from cryoline.acquisition.layout import DataLayout
 from cryoline.analysis.live import ANALYSIS_VERSION
 
+CYCLING = ANALYSES[0]
 ROWS = 60
 """Rows of one sweep; three pages of 40 a cycle."""
 
@@ -66,8 +69,8 @@ def raw_path(layout, key):
     return layout.raw_journal / f"{key}.jsonl"
 
 
-def derived_path(layout, key):
-    return layout.derived_journal / f"{key}_cycling.jsonl"
+def derived_path(layout, key, quantity="cycling"):
+    return layout.derived_journal / f"{key}_{quantity}.jsonl"
 
 
 def append(layout, key, lines):
@@ -79,9 +82,9 @@ def state_of(layout):
     return json.loads((layout.services / "analysis_worker.json").read_bytes())
 
 
-def catch_up(layout):
+def catch_up(layout, analyses=ANALYSES):
     """Run a worker of its own until there is nothing left to do."""
-    worker = AnalysisWorker(layout)
+    worker = AnalysisWorker(layout, analyses=analyses)
     try:
         while worker.look():
             pass
@@ -195,9 +198,9 @@ def test_an_error_in_one_run_is_recorded_and_the_others_go_on(layout, caplog) ->
     state = catch_up(layout)
 
     assert state["runs"] == {"bad": "failed", "corrupt": "failed", "good": "done"}
-    assert "electrode mass 0.0 mg" in state["failed"]["bad"]
+    assert "electrode mass 0.0 mg" in state["failed"]["bad_cycling"]
     assert state["last_error"].startswith("corrupt: Journal")
-    assert "run bad: analysis failed" in caplog.text
+    assert "run bad_cycling: analysis failed" in caplog.text
     assert derived_path(layout, "good").exists()
 
 
@@ -210,7 +213,7 @@ def test_a_failed_run_is_tried_again_by_the_next_worker(layout, monkeypatch) -> 
     with monkeypatch.context() as patched:
         patched.setattr("cryoline.analysis.live.voltammogram_peaks", broken)
         assert catch_up(layout)["failed"] == {
-            "run": "ZeroDivisionError: a kernel's mistake"
+            "run_cycling": "ZeroDivisionError: a kernel's mistake"
         }
 
     assert catch_up(layout)["runs"] == {"run": "done"}
@@ -221,6 +224,209 @@ def test_runs_of_another_kind_leave_no_derived_file(layout) -> None:
 
     assert catch_up(layout)["runs"] == {"run": "done"}
     assert list(layout.derived_journal.iterdir()) == []
+    # And are not read again, unless another version of the analysis asks for them.
+    assert catch_up(layout)["runs"] == {}
+    newer = [replace(analysis, version="next") for analysis in ANALYSES]
+    assert catch_up(layout, newer)["runs"] == {"run": "done"}
+
+
+class Painter:
+    """An analysis that draws: a row and a picture an event, the sum kept at the end."""
+
+    quantity = "pictures"
+
+    def __init__(self, outlet, *, fail_at=None, begun=lambda number: None):
+        self._outlet, self._fail_at, self._begun = outlet, fail_at, begun
+        self._uid, self._events, self._sum = "", 0, 0.0
+
+    def __call__(self, name, doc):
+        if name == "start":
+            self._uid = f"derived-{doc['uid']}"
+            self._outlet.emit(
+                "start",
+                {"uid": self._uid, "time": doc["time"], "analysis_version": "1"},
+            )
+        elif name == "event_page":
+            self._events += 1
+            self._sum += sum(doc["data"]["pot_current_a"])
+            if self._events == self._fail_at:
+                raise ZeroDivisionError("a kernel's mistake")
+            self._outlet.emit("event", {"seq_num": self._events})
+            self._begun(self._events)
+            self._draw(doc["time"][-1], lambda: np.full((2, 2), self._sum), live=True)
+        elif name == "stop":
+            for live in (False, True):
+                self._draw(doc["time"], np.full((2, 2), self._sum), live=live)
+            stop = {"run_start": self._uid, "exit_status": doc["exit_status"]}
+            self._outlet.emit("stop", stop)
+
+    def _draw(self, time, array, *, live):
+        self._outlet.save(
+            "Si",
+            array,
+            version=self._events,
+            time=time,
+            dims=("y", "x"),
+            units="A",
+            live=live,
+        )
+
+
+def painting(**options):
+    return Analysis(
+        Painter.quantity, "1", lambda outlet: Painter(outlet, **options), lambda: None
+    )
+
+
+def pictures(layout, key="run"):
+    """Return (live, version) of each picture in the derived journal."""
+    path = derived_path(layout, key, "pictures")
+    return [
+        (doc["live"], doc["version"])
+        for name, doc in read_documents(path)
+        if name == "result_file"
+    ]
+
+
+def test_every_analysis_of_a_run_makes_a_derived_run_of_its_own(layout) -> None:
+    append(layout, "run", lines_of_run(cycles=1))
+
+    state = catch_up(layout, [CYCLING, painting()])
+
+    assert state["runs"] == {"run": "done"}
+    names = {path.name for path in layout.derived_journal.iterdir()}
+    assert names == {"run_cycling.jsonl", "run_pictures.jsonl"}
+
+
+def test_an_analysis_that_fails_does_not_hold_up_the_others(
+    layout, uninterrupted, caplog
+) -> None:
+    lines = lines_of_run()
+    append(layout, "run", lines)
+
+    state = catch_up(layout, [painting(fail_at=2), CYCLING])
+
+    assert derived_path(layout, "run").read_bytes() == uninterrupted(lines)
+    assert state["runs"] == {"run": "failed"}
+    assert state["failed"] == {"run_pictures": "ZeroDivisionError: a kernel's mistake"}
+    assert "run run_pictures: analysis failed" in caplog.text
+    # The next worker does again what failed, and only that.
+    assert catch_up(layout, [painting(), CYCLING])["runs"] == {"run": "done"}
+
+
+def test_a_worker_that_keeps_up_draws_every_picture(layout) -> None:
+    worker = AnalysisWorker(layout, analyses=[painting()])
+    for line in lines_of_run(cycles=1):
+        append(layout, "run", [line])
+        worker.look()
+    worker.close()
+
+    assert pictures(layout) == [
+        *((True, number) for number in (1, 2, 3)),
+        (False, 3),
+        (True, 3),
+    ]
+    assert state_of(layout)["dropped_pictures"] == {}
+
+
+def test_a_worker_that_is_behind_leaves_out_pictures_but_no_data(layout) -> None:
+    lines = lines_of_run(cycles=2)
+    append(layout, "run", lines)
+
+    state = catch_up(layout, [painting()])
+
+    assert pictures(layout) == [(True, 6), (False, 6), (True, 6)]
+    rows = [d for n, d in read_documents(derived_path(layout, "run", "pictures"))
+            if n == "event"]  # fmt: skip
+    assert [row["seq_num"] for row in rows] == [1, 2, 3, 4, 5, 6]
+    assert state["dropped_pictures"] == {"run_pictures": 5}
+
+
+def test_a_picture_is_left_out_if_the_run_went_on_while_rows_were_computed(
+    layout,
+) -> None:
+    lines = lines_of_run(cycles=1)
+
+    def late(number):
+        if number == 1:
+            append(layout, "run", lines[3:4])
+
+    append(layout, "run", lines[:3])
+    worker = AnalysisWorker(layout, analyses=[painting(begun=late)])
+    while worker.look():
+        pass
+    worker.close()
+
+    assert pictures(layout) == [(True, 2)]
+
+
+@pytest.mark.parametrize("seen", [3, 4, 5, 6])
+def test_whatever_was_drawn_before_a_kill_the_end_is_the_same(layout, seen) -> None:
+    lines = lines_of_run(cycles=1)
+    worker = AnalysisWorker(layout, analyses=[painting()])
+    for line in lines[:seen]:
+        append(layout, "run", [line])
+        worker.look()
+    worker.close()
+    path = derived_path(layout, "run", "pictures")
+    before = path.read_bytes()
+    append(layout, "run", lines[seen:])
+
+    catch_up(layout, [painting()])
+
+    assert path.read_bytes().startswith(before)
+    assert pictures(layout)[-2:] == [(False, 3), (True, 3)]
+    (folder,) = layout.results.iterdir()
+    live, kept = (folder / name for name in ("Si.h5", "Si_v0003.h5"))
+    assert live.read_bytes() == kept.read_bytes()
+    assert len(list(layout.derived_journal.iterdir())) == 1
+
+
+def test_computing_a_finished_run_again_gives_the_same_bytes(layout) -> None:
+    append(layout, "run", lines_of_run(cycles=1))
+    catch_up(layout, [painting()])
+
+    def everything():
+        paths = [*layout.results.rglob("*.h5"), *layout.derived_journal.iterdir()]
+        return {path: path.read_bytes() for path in paths}
+
+    first = everything()
+    for path in first:
+        path.unlink()
+
+    catch_up(layout, [painting()])
+
+    assert everything() == first
+
+
+def test_the_state_says_what_is_computed_and_that_it_may_take_long(layout) -> None:
+    states = []
+    append(layout, "run", lines_of_run(cycles=1))
+    catch_up(layout, [painting(begun=lambda number: states.append(state_of(layout)))])
+
+    assert {state["current_run"] for state in states} == {"run"}
+    assert states[0]["renewed_within_s"] > state_of(layout)["renewed_within_s"]
+    assert state_of(layout)["current_run"] is None
+
+
+def test_kernels_are_warm_before_the_first_run(layout, caplog) -> None:
+    seen = []
+
+    def broken():
+        seen.append(state_of(layout)["state"])
+        raise ZeroDivisionError("a kernel's mistake")
+
+    worker = AnalysisWorker(
+        layout, analyses=[replace(painting(), warm_up=broken), CYCLING]
+    )
+    worker.warm_up()
+    append(layout, "run", lines_of_run(cycles=1))
+    worker.look()
+    worker.close()
+
+    assert seen == ["warming up"]
+    assert "pictures: can't warm up" in caplog.text
+    assert state_of(layout)["runs"] == {"run": "done"}
 
 
 def test_finished_runs_are_not_computed_again(layout) -> None:
@@ -238,9 +444,8 @@ def test_another_version_of_the_analysis_supersedes_its_predecessor(
 ) -> None:
     append(layout, "run", lines_of_run())
     with monkeypatch.context() as patched:
-        for module in ("analysis.live", "acquisition.analysis_worker"):
-            patched.setattr(f"cryoline.{module}.ANALYSIS_VERSION", "0")
-        catch_up(layout)
+        patched.setattr("cryoline.analysis.live.ANALYSIS_VERSION", "0")
+        catch_up(layout, [replace(CYCLING, version="0")])
     old = derived_path(layout, "run").read_bytes()
 
     catch_up(layout)

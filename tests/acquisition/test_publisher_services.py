@@ -92,6 +92,15 @@ def ago(seconds):
         ({"state": "running", "lag_rows": 7}, "7 rows behind"),
         ({"state": "running", "last_error": "a: 500"}, "last error: a: 500"),
         ({"state": "waiting for Tiled"}, "waiting for Tiled"),
+        ({"state": "warming up"}, "warming up"),
+        (
+            {"state": "ready", "runs": {}, "dropped_pictures": {"a": 3, "b": 4}},
+            "no runs; 7 live pictures left out to keep up",
+        ),
+        (
+            {"state": "running", "waiting_for": {"raw/a": "x.h5: no such file"}},
+            "raw/a waits: x.h5: no such file",
+        ),
         (
             {"state": "running", "failed": {"a": "torn"}, "last_error": "a: torn"},
             "a FAILED: torn",

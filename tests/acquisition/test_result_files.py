@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import os
+from typing import Any
 
 import h5py
 import numpy as np
@@ -12,7 +13,7 @@ from cryoline.acquisition.errors import JournalError
 from cryoline.acquisition.result_files import ResultFiles
 
 VOLUME = np.arange(24, dtype="<f4").reshape(2, 3, 4)
-WHAT = {
+WHAT: dict[str, Any] = {
     "version": 5,
     "time": 1.5e9,
     "dims": ("z", "x", "y"),

@@ -1,0 +1,71 @@
+"""What is derived from raw runs: every analysis that the worker runs, in one tuple."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+from numpy.typing import NDArray
+
+from cryoline.analysis.live import ANALYSIS_VERSION, CyclingRouter
+
+__all__ = ["ANALYSES", "Analysis", "Outlet", "Save"]
+
+
+class Save(Protocol):
+    """Puts an array of a derived run on disk, and says so in its journal.
+
+    ``live`` arrays are pictures that a later one replaces. One may be left out when
+    the worker is behind: if it is given as a function, that is not called then.
+    """
+
+    def __call__(
+        self,
+        key: str,
+        array: NDArray[Any] | Callable[[], NDArray[Any]],
+        *,
+        version: int,
+        time: float,
+        dims: Sequence[str],
+        units: str,
+        scale_nm: float | Sequence[float] | None = None,
+        live: bool = False,
+        attributes: Mapping[str, Any] | None = None,
+    ) -> None:
+        """See ``ResultFiles.write``."""
+
+
+@dataclass(frozen=True)
+class Outlet:
+    """What an analysis of one raw run is given."""
+
+    emit: Callable[[str, dict[str, Any]], None]
+    """Takes the documents of the derived run; the first one begins it."""
+    save: Save
+    original_key: str
+    open_events: Callable[[str], Any]
+    """Opens the file that a stream resource's uri names, as ``h5py.File``, to read."""
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """One derived quantity, made of the documents of any raw run.
+
+    It gives nothing for a run that does not concern it.
+    """
+
+    quantity: str
+    version: str
+    """Another one has finished runs computed again."""
+    begin: Callable[[Outlet], Callable[[str, dict[str, Any]], Any]]
+    """Returns what takes the raw run's documents."""
+    warm_up: Callable[[], object] | None = None
+    """Compiles what would else be compiled within the first run."""
+
+
+ANALYSES: Final = (
+    Analysis(
+        CyclingRouter.quantity,
+        ANALYSIS_VERSION,
+        lambda outlet: CyclingRouter(outlet.emit, original_key=outlet.original_key),
+    ),
+)

@@ -29,6 +29,7 @@ from cryoline.acquisition.path_map import PathMap
 from cryoline.acquisition.publication_markers import Held
 from cryoline.acquisition.result_files import RESULT_FILE
 from cryoline.acquisition.result_publication import ResultPublication
+from cryoline.acquisition.search_block import SearchBlock
 from cryoline.acquisition.stream_publication import StreamPublication
 from cryoline.acquisition.tiled_access import fit_json
 from cryoline.acquisition.tiled_tables import PAGE_ROWS, event_as_page
@@ -39,8 +40,6 @@ _BUFFER_ROWS: Final = 20 * PAGE_ROWS
 """Rows held in memory while Tiled is away (about 60 MB) [A]; the rest waits on disk."""
 
 _OLD_KIND: Final = ("resource", "datum", "datum_page")
-_CYCLE_NUMBER: Final = "cycle_number"
-_BLOCK_KEYS: Final = ("specimen", "ancestors", "technique", "quantity")
 
 _log = logging.getLogger(__name__)
 
@@ -81,7 +80,7 @@ class RunPublication:
         self._by_descriptor: dict[str, StreamPublication] = {}
         self._resources: dict[str, dict[str, Any]] = {}
         self._results = ResultPublication(results, paths)
-        self._cycle_number: int | None = None
+        self._block = SearchBlock()
         self._unsent = False
         self._node: Any = None
 
@@ -166,7 +165,7 @@ class RunPublication:
                     )
             stream.verify_frames()
         self._results.verify(self._node)
-        metadata = {"stop": fit_json(self._stop), "cryoline": self._block()}
+        metadata = {"stop": fit_json(self._stop), "cryoline": self._block.as_dict()}
         self._node.update_metadata(metadata, drop_revision=True)
         self._close_streams()
         frames = {
@@ -182,6 +181,7 @@ class RunPublication:
     def _take(self, name: str, doc: dict[str, Any]) -> None:
         if name == "start":
             self._start = doc
+            self._block.start(doc)
             self._results.start(doc)
         elif name == "descriptor":
             if stream := self._streams.get(doc["name"]):
@@ -192,8 +192,9 @@ class RunPublication:
             self._by_descriptor[doc["uid"]] = stream
         elif name in ("event", "event_page"):
             page = doc if name == "event_page" else event_as_page(doc)
-            self._by_descriptor[page["descriptor"]].add(page)
-            self._note_cycle(page["data"])
+            stream = self._by_descriptor[page["descriptor"]]
+            stream.add(page)
+            self._block.page(stream.name, page)
         elif name == "stop":
             self._stop = doc
             self.stopped = True
@@ -210,20 +211,6 @@ class RunPublication:
                 "name its files by stream_resource and stream_datum"
             )
 
-    def _note_cycle(self, data: dict[str, list[Any]]) -> None:
-        for key, column in data.items():
-            if key.endswith(_CYCLE_NUMBER) and column and column[-1] is not None:
-                self._cycle_number = int(column[-1])
-
-    def _block(self) -> dict[str, Any]:
-        """Return what Tiled can find a run by: it searches metadata, not columns."""
-        block: dict[str, Any] = {
-            key: self._start[key] for key in _BLOCK_KEYS if key in self._start
-        }
-        if self._cycle_number is not None:
-            block[_CYCLE_NUMBER] = self._cycle_number
-        return dict(fit_json(block))
-
     def _open(self, container: Any) -> None:
         """Find or make the run's node."""
         if self._node is not None:
@@ -236,7 +223,10 @@ class RunPublication:
         if node is None:
             node = container.create_container(
                 key=self.key,
-                metadata={"start": fit_json(self._start), "cryoline": self._block()},
+                metadata={
+                    "start": fit_json(self._start),
+                    "cryoline": self._block.as_dict(),
+                },
                 specs=[Spec("BlueskyRun", version="3.0")],
             )
         self._anew = False

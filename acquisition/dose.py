@@ -14,13 +14,17 @@ from typing import Any, Self
 
 from cryoline.acquisition import dose_refusals as refusals
 from cryoline.acquisition.dose_backup import back_up, refuse_lost_rows
-from cryoline.acquisition.dose_book import blocking_tickets, limit_milli, record
+from cryoline.acquisition.dose_book import blocking_tickets, record
 from cryoline.acquisition.dose_queries import find_rows
 from cryoline.acquisition.dose_reader import LedgerReader
 from cryoline.acquisition.dose_records import Settlement
 from cryoline.acquisition.dose_rules import check_instrument, check_reason
 from cryoline.acquisition.dose_schema import LedgerFile
-from cryoline.acquisition.dose_series import close_series, open_series
+from cryoline.acquisition.dose_series import (
+    check_series,
+    close_series,
+    open_series,
+)
 from cryoline.acquisition.dose_tickets import release, reserve, settle
 from cryoline.acquisition.errors import DoseRefused, LedgerError
 from cryoline.devices.exposure import Exposure, ExposureResult, Ticket
@@ -94,14 +98,7 @@ class DoseLedger(LedgerReader):
         the text of a refusal. Raises DoseRefused that names the region, the cost,
         what is left, and the largest current that would fit; LedgerError.
         """
-        refusals.check_current("a current limit", current_limit_pa)
-        if current_pa is not None:
-            refusals.check_current("a measured current", current_pa)
-        if not exposures:
-            raise DoseRefused(
-                "dose: a series without exposures; declare every one that it may make"
-            )
-        budget = None if budget_e_per_nm2 is None else _budget(budget_e_per_nm2)
+        budget = check_series(exposures, current_limit_pa, current_pa, budget_e_per_nm2)
         with self._file.writing() as connection:
             return open_series(
                 connection,
@@ -313,12 +310,3 @@ class DoseLedger(LedgerReader):
             _log.error(problem)
             return problem
         return ""
-
-
-def _budget(budget_e_per_nm2: float) -> int:
-    if not (math.isfinite(budget_e_per_nm2) and budget_e_per_nm2 > 0):
-        raise DoseRefused(
-            f"dose: a budget of {budget_e_per_nm2:g} e/nm2 allows nothing; give a "
-            "number above 0, or none at all: the region's limit holds then"
-        )
-    return limit_milli(min(budget_e_per_nm2, 1e13))

@@ -6,7 +6,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from cryoline.acquisition.dose_book import from_milli, is_owner_alive, limit_milli
-from cryoline.acquisition.dose_records import LedgerRow, OpenSeries, OpenTicket
+from cryoline.acquisition.dose_records import (
+    LedgerRow,
+    OpenSeries,
+    OpenTicket,
+    PurposeUsage,
+)
 from cryoline.acquisition.errors import LedgerError
 from cryoline.devices.exposure import Ticket
 
@@ -16,6 +21,7 @@ __all__ = [
     "last_seen",
     "list_open_series",
     "list_open_tickets",
+    "list_purposes",
     "list_regions",
     "list_specimens",
     "reserved_of",
@@ -107,6 +113,24 @@ def effective_limit(
     )
     limits = [row.body["limit_e_per_nm2"] for row in rows]
     return limit_milli(min(configured, *limits[-1:]) if limits else configured)
+
+
+def list_purposes(
+    connection: sqlite3.Connection, specimen: str, region: str
+) -> list[PurposeUsage]:
+    """Return what each purpose has cost a region."""
+    rows = connection.execute(
+        "SELECT purpose, "
+        "count(DISTINCT CASE WHEN account = 'settled' THEN ticket END), "
+        "sum(CASE WHEN account = 'settled' THEN milli_e_per_nm2 ELSE 0 END), "
+        "sum(CASE WHEN account != 'settled' THEN milli_e_per_nm2 ELSE 0 END) "
+        "FROM bookings WHERE specimen = ? AND region = ? GROUP BY purpose ORDER BY 1",
+        (specimen, region),
+    )
+    return [
+        PurposeUsage(purpose, count, from_milli(settled), from_milli(reserved))
+        for purpose, count, settled, reserved in rows
+    ]
 
 
 def last_seen(connection: sqlite3.Connection, source: str) -> tuple[str, int] | None:

@@ -1,5 +1,7 @@
 """What the dose ledger holds, read and never changed."""
 
+from collections.abc import Sequence
+
 from cryoline.acquisition.dose_book import balance, blocking_tickets, from_milli
 from cryoline.acquisition.dose_queries import (
     effective_limit,
@@ -7,12 +9,22 @@ from cryoline.acquisition.dose_queries import (
     last_seen,
     list_open_series,
     list_open_tickets,
+    list_purposes,
     list_regions,
     list_specimens,
 )
-from cryoline.acquisition.dose_records import LedgerRow, OpenSeries, OpenTicket, Usage
+from cryoline.acquisition.dose_records import (
+    Foreseen,
+    LedgerRow,
+    OpenSeries,
+    OpenTicket,
+    PurposeUsage,
+    Usage,
+)
 from cryoline.acquisition.dose_schema import LedgerFile
-from cryoline.devices.exposure import ExposureResult, Ticket
+from cryoline.acquisition.dose_series import check_series, foresee, refuse_series
+from cryoline.acquisition.errors import DoseRefused
+from cryoline.devices.exposure import Exposure, ExposureResult, Ticket
 
 __all__ = ["LedgerReader"]
 
@@ -43,6 +55,40 @@ class LedgerReader:
             left_e_per_nm2=from_milli(max(0, limit - held.total)),
             blocked_by=blocking,
         )
+
+    def foresee(
+        self,
+        exposures: Sequence[Exposure],
+        *,
+        current_limit_pa: float,
+        current_pa: float | None = None,
+        budget_e_per_nm2: float | None = None,
+    ) -> list[Foreseen]:
+        """Return what ``open_series`` would ask of each region, and whether it may.
+
+        Nothing is booked. Raises DoseRefused only for what is no series.
+        """
+        budget = check_series(exposures, current_limit_pa, current_pa, budget_e_per_nm2)
+        found = []
+        for asked in foresee(
+            exposures, current_limit_pa=current_limit_pa, current_pa=current_pa
+        ):
+            refusal = ""
+            with self._file.reading() as connection:
+                try:
+                    refuse_series(connection, asked, budget, self.limit_e_per_nm2)
+                except DoseRefused as error:
+                    refusal = str(error)
+            usage = self.usage(asked.specimen, asked.region)
+            found.append(
+                Foreseen(from_milli(asked.milli), asked.n_exposures, usage, refusal)
+            )
+        return found
+
+    def purposes(self, specimen: str, region: str) -> list[PurposeUsage]:
+        """Return what the exposures of each purpose have cost a region."""
+        with self._file.reading() as connection:
+            return list_purposes(connection, specimen, region)
 
     def unsettled(self) -> list[Ticket]:
         """Return the tickets that count in full, oldest first."""

@@ -6,7 +6,15 @@ from typing import Any
 
 from cryoline.devices.exposure import Ticket
 
-__all__ = ["LedgerRow", "OpenSeries", "OpenTicket", "Settlement", "Usage"]
+__all__ = [
+    "Foreseen",
+    "LedgerRow",
+    "OpenSeries",
+    "OpenTicket",
+    "PurposeUsage",
+    "Settlement",
+    "Usage",
+]
 
 
 @dataclass(frozen=True)
@@ -34,6 +42,30 @@ class Usage:
     def is_blocked(self) -> bool:
         """Whether every reservation is refused until somebody has looked."""
         return bool(self.blocked_by)
+
+
+@dataclass(frozen=True)
+class PurposeUsage:
+    """What the exposures of one purpose have cost a region."""
+
+    purpose: str
+    n_exposures: int
+    """Settled ones."""
+    settled_e_per_nm2: float
+    reserved_e_per_nm2: float
+
+
+@dataclass(frozen=True)
+class Foreseen:
+    """What a series would ask of a region."""
+
+    asked_e_per_nm2: float
+    """Its worst case."""
+    n_exposures: int
+    usage: Usage
+    """The region before it."""
+    refusal: str
+    """Why the ledger would refuse it; empty if it would not."""
 
 
 @dataclass(frozen=True)

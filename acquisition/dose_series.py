@@ -1,5 +1,6 @@
 """A series' envelope: its worst case reserved at once, its exposures drawn on it."""
 
+import math
 import sqlite3
 import uuid
 from collections import defaultdict
@@ -8,13 +9,20 @@ from dataclasses import dataclass
 from typing import Any
 
 from cryoline.acquisition import dose_refusals as refusals
-from cryoline.acquisition.dose_book import Shape, book, record
+from cryoline.acquisition.dose_book import Shape, book, limit_milli, record
 from cryoline.acquisition.dose_queries import find_rows
 from cryoline.acquisition.dose_rules import refuse_over_limit, worst_amounts
 from cryoline.acquisition.errors import DoseRefused, LedgerError
 from cryoline.devices.exposure import Exposure
 
-__all__ = ["Series", "close_series", "open_series"]
+__all__ = [
+    "Series",
+    "check_series",
+    "close_series",
+    "foresee",
+    "open_series",
+    "refuse_series",
+]
 
 
 @dataclass
@@ -41,6 +49,30 @@ class _Declared:
         )
 
 
+def check_series(
+    exposures: Sequence[Exposure],
+    current_limit_pa: float,
+    current_pa: float | None,
+    budget_e_per_nm2: float | None,
+) -> int | None:
+    """Return a series' budget as it is booked; raises DoseRefused for nonsense."""
+    refusals.check_current("a current limit", current_limit_pa)
+    if current_pa is not None:
+        refusals.check_current("a measured current", current_pa)
+    if not exposures:
+        raise DoseRefused(
+            "dose: a series without exposures; declare every one that it may make"
+        )
+    if budget_e_per_nm2 is None:
+        return None
+    if not (math.isfinite(budget_e_per_nm2) and budget_e_per_nm2 > 0):
+        raise DoseRefused(
+            f"dose: a budget of {budget_e_per_nm2:g} e/nm2 allows nothing; give a "
+            "number above 0, or none at all: the region's limit holds then"
+        )
+    return limit_milli(min(budget_e_per_nm2, 1e13))
+
+
 def open_series(
     connection: sqlite3.Connection,
     exposures: Sequence[Exposure],
@@ -52,13 +84,8 @@ def open_series(
 ) -> str:
     """Reserve the worst case of all exposures and return the series' UID."""
     declared = _declare(exposures, current_limit_pa)
-    for (specimen, region), (milli, count) in _totals(declared).items():
-        asked = refusals.Asked(
-            "the series", specimen, region, milli, count, current_limit_pa, current_pa
-        )
-        if budget is not None and milli > budget:
-            raise refusals.over_budget(asked, budget)
-        refuse_over_limit(connection, asked, configured_e_per_nm2)
+    for asked in _ask(declared, current_limit_pa, current_pa):
+        refuse_series(connection, asked, budget, configured_e_per_nm2)
     uid = str(uuid.uuid4())
     event = record(
         connection,
@@ -74,6 +101,29 @@ def open_series(
         amounts = {region: part.count * m for region, m in part.amounts.items()}
         book(connection, event, "series", amounts, part.exposure)
     return uid
+
+
+def foresee(
+    exposures: Sequence[Exposure],
+    *,
+    current_limit_pa: float,
+    current_pa: float | None,
+) -> list[refusals.Asked]:
+    """Return what a series would ask of each region."""
+    declared = _declare(exposures, current_limit_pa)
+    return _ask(declared, current_limit_pa, current_pa)
+
+
+def refuse_series(
+    connection: sqlite3.Connection,
+    asked: refusals.Asked,
+    budget: int | None,
+    configured_e_per_nm2: float,
+) -> None:
+    """Raise DoseRefused if a series asks more than its budget, or than is left."""
+    if budget is not None and asked.milli > budget:
+        raise refusals.over_budget(asked, budget)
+    refuse_over_limit(connection, asked, configured_e_per_nm2)
 
 
 def close_series(connection: sqlite3.Connection, uid: str, reason: str) -> None:
@@ -185,17 +235,27 @@ def _declare(exposures: Sequence[Exposure], current_limit_pa: float) -> list[_De
     return list(found.values())
 
 
-def _totals(
-    declared: Iterable[_Declared],
-) -> dict[tuple[str, str], tuple[int, int]]:
-    """Return cost and number of exposures by specimen and region."""
-    totals: dict[tuple[str, str], tuple[int, int]] = defaultdict(lambda: (0, 0))
+def _ask(
+    declared: Iterable[_Declared], current_limit_pa: float, current_pa: float | None
+) -> list[refusals.Asked]:
+    """Return what is asked of each specimen and region, in the order of declaring."""
+    milli: dict[tuple[str, str], int] = defaultdict(int)
+    count: dict[tuple[str, str], int] = defaultdict(int)
     for part in declared:
         for region, amount in part.amounts.items():
-            key = part.exposure.specimen, region
-            milli, count = totals[key]
-            totals[key] = milli + part.count * amount, count + part.count
-    return dict(totals)
+            milli[part.exposure.specimen, region] += part.count * amount
+            count[part.exposure.specimen, region] += part.count
+    return [
+        refusals.Asked(
+            "the series",
+            *where,
+            milli[where],
+            count[where],
+            current_limit_pa,
+            current_pa,
+        )
+        for where in milli
+    ]
 
 
 def _only(specimens: Iterable[str]) -> str | None:

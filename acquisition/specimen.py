@@ -25,6 +25,14 @@ class Specimen(BaseModel):
     electrode_mass_mg: Annotated[float, Field(gt=0)] | None = None
     electrode_area_cm2: Annotated[float, Field(gt=0)] | None = None
 
+    def child(self, name: str) -> "Specimen":
+        """Return what is made of it, under a name of its own.
+
+        >>> Specimen(name="cell-01", ancestors=("boule-7",)).child("nw-01").ancestors
+        ('boule-7', 'cell-01')
+        """
+        return Specimen(name=name, ancestors=(*self.ancestors, self.name))
+
     def metadata(self) -> dict[str, Any]:
         """Return what every start document says of the specimen."""
         return {

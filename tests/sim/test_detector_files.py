@@ -283,47 +283,57 @@ import cryoline.sim.detector_file as detector_file
 from cryoline.sim.errors import DetectorFileError
 sys.path.insert(0, {tests!r})
 import test_detector_files as case
-path, is_surprise = Path(sys.argv[1]), bool(int(sys.argv[2]))
+path, kind, is_surprise = Path(sys.argv[1]), sys.argv[2], bool(int(sys.argv[3]))
 if is_surprise:
     detector_file.reserve = lambda file, size_bytes: None
-file = case.FrameFile(path)
-for slot in range(3):
-    file.write(slot, f"ticket-{{slot}}", 1.0, case.VIEW, case.image(slot + 1))
+file = case.KINDS[kind](path)
+records = case.records_of(kind)
+for slot in range(2):
+    file.write(slot, f"ticket-{{slot}}", 1.0, case.VIEW, records[slot])
 size = path.stat().st_size
 limits = resource.getrlimit(resource.RLIMIT_FSIZE)
 resource.setrlimit(resource.RLIMIT_FSIZE, (size + 2000, limits[1]))
 for _ in range(2):
     try:
-        file.write(3, "fourth", 2.0, case.VIEW, case.image(4))
+        file.write(2, "third", 2.0, case.VIEW, records[2])
         print("written")
     except DetectorFileError as error:
         print("refused:", error)
     print("grown", path.stat().st_size - size)
 resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-file.write(3, "fourth", 2.0, case.VIEW, case.image(4))
+file.write(2, "third", 2.0, case.VIEW, records[2])
 file.close()
 print("then written")
 """
 
 
-@pytest.mark.parametrize("is_surprise", [False, True])
+@pytest.mark.parametrize(
+    ("kind", "is_surprise"), [("haadf", False), ("haadf", True), ("eds", True)]
+)
 def test_full_disk_loses_nothing_and_the_exposure_is_written_later(
-    tmp_path: Path, is_surprise: bool
+    tmp_path: Path, kind: str, is_surprise: bool
 ) -> None:
     """The kernel refuses to let the file grow; or does so in the midst of HDF5."""
     path = tmp_path / "images.h5"
-    done = run(_FULL_DISK, str(path), str(int(is_surprise)))
+    done = run(_FULL_DISK, str(path), kind, str(int(is_surprise)))
 
     assert done.stdout.count("refused") == 2, done.stdout + done.stderr
     assert done.stdout.endswith("then written\n"), done.stdout + done.stderr
     if not is_surprise:
         assert (
-            f"refused: {path}: exposure fourth was not written (File too large); free "
+            f"refused: {path}: exposure third was not written (File too large); free "
             "some space, then write Acquire again\ngrown 0\n"
         ) in done.stdout
     found = contents(path)
-    assert found["data/data"][:, 0, 0].tolist() == [1, 2, 3, 4]
-    assert found["ticket"][2:].tolist() == ["ticket-2", "fourth"]
+    records = records_of(kind)
+    if kind == "haadf":
+        assert found["data/data"][:, 0, 0].tolist() == [1, 2, 3]
+        assert found["ticket"].tolist() == ["ticket-0", "ticket-1", "third"]
+        return
+    assert found["slots/ticket"].tolist() == ["ticket-0", "ticket-1", "third"]
+    assert len(found["frame_offsets"]) == 1 + sum(r.n_frames for r in records[:3])
+    for name in ("frame", "y", "x", "channel", "quadrant"):
+        assert len(found[f"events/{name}"]) == sum(len(r) for r in records[:3])
 
 
 @pytest.mark.parametrize("cut", [10, 3000, 20])

@@ -9,15 +9,16 @@ OUT ?= demo-out
 LOOSE := --explicit-package-bases --allow-untyped-defs --allow-incomplete-defs \
 	--allow-untyped-calls --no-warn-return-any
 
-.PHONY: help demo test check fast lock clean
+.PHONY: help demo test check fast lock clean screenshots
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make demo    set up, then cycle a simulated cell into Tiled (OUT=$(OUT))"
-	@echo "make test    set up, then run every test"
-	@echo "make check   lint, types, layers, package contents"
-	@echo "make fast    only the tests that need no process"
-	@echo "make lock    resolve the dependencies anew into requirements.lock"
+	@echo "make demo         set up, then cycle a simulated cell into Tiled (OUT=$(OUT))"
+	@echo "make test         set up, then run every test"
+	@echo "make check        lint, types, layers, package contents"
+	@echo "make fast         only the tests that need no process"
+	@echo "make screenshots  take the docs' picture of Tiled's page, in Chromium"
+	@echo "make lock         resolve the dependencies anew into requirements.lock"
 
 demo: $(READY)
 	$(BIN)/cryoline demo --out $(OUT)
@@ -35,6 +36,14 @@ check: $(READY)
 	MYPYPATH=.links:tests $(BIN)/mypy $(LOOSE) tests bench
 	$(BIN)/lint-imports
 	$(BIN)/python tests/wheel_contents.py
+
+# Of what `make demo` left in OUT, or of a drawn wire.
+screenshots: $(READY)
+	@command -v chromium >/dev/null || { echo "installing chromium"; \
+		SUDO=$$([ "$$(id -u)" = 0 ] || echo sudo); $$SUDO apt-get update -qq && \
+		$$SUDO apt-get install -y -qq --no-install-recommends chromium >/dev/null; }
+	$(BIN)/python docs/screenshots.py \
+		$(addprefix --config ,$(wildcard $(OUT)/lab/instrument.toml))
 
 lock:
 	$(BIN)/uv pip compile -q --python-version 3.11 --extra dev --generate-hashes \

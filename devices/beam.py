@@ -60,6 +60,7 @@ class Beam(BeamPanel):
         self._armed: _Armed | None = None
         self._blankings = 0
         self._log_lock = threading.Lock()
+        self._arming = threading.Lock()
         self._look_again = threading.Event()  # never set: a wait without sleep
 
     # Exposing ----------------------------------------------------------------------
@@ -74,16 +75,16 @@ class Beam(BeamPanel):
         blankings = self._blankings
 
         def arm() -> None:
-            boot_id, counter = self.position()
-            write(self.arm, json.dumps(value.arming()), timeout_s=self.answer_timeout_s)
-            if self._get(self.armed_ticket_uid) != value.uid:
-                raise ExposureRefused(
-                    f"{self.name} did not arm ticket {value.uid}: {self.why()}"
-                )
-            if self._blankings != blankings:
-                # A pause came first, and found nothing to disarm yet.
-                write(self.blank, 1, timeout_s=self.blank_timeout_s)
-            self._armed = _Armed(value, boot_id, counter, blankings)
+            # Who blanks waits for this: nothing is armed behind his back.
+            with self._arming:
+                boot_id, counter = self.position()
+                self._armed = None
+                if self._blankings == blankings:
+                    self._arm(value)
+                if self._blankings != blankings:
+                    # To be started all the same: it then finds out that it can't.
+                    write(self.blank, 1, timeout_s=self.blank_timeout_s)
+                self._armed = _Armed(value, boot_id, counter, blankings)
 
         in_thread(status, arm, f"arm {self.name}")
         return status
@@ -230,6 +231,8 @@ class Beam(BeamPanel):
         """
         self._blankings += 1
         write(self.blank, 1, timeout_s=self.blank_timeout_s)
+        with self._arming:
+            pass  # what was just being armed is blanked as well
 
     def pause(self) -> None:
         """Blank at once, for the RunEngine: the exposure that runs ends as cut."""
@@ -244,6 +247,15 @@ class Beam(BeamPanel):
         """Leave it blanked: the plan decides whether to expose again."""
 
     # -------------------------------------------------------------------------------
+
+    def _arm(self, ticket: Ticket) -> None:
+        blankings = self._blankings
+        write(self.arm, json.dumps(ticket.arming()), timeout_s=self.answer_timeout_s)
+        is_armed = self._get(self.armed_ticket_uid) == ticket.uid
+        if not is_armed and self._blankings == blankings:
+            raise ExposureRefused(
+                f"{self.name} did not arm ticket {ticket.uid}: {self.why()}"
+            )
 
     def _follow(self, armed: _Armed, started: Status) -> ExposureResult:
         """Return how an exposure ended, once it has; outlive a lost connection."""

@@ -5,6 +5,7 @@ HDF5 file. An exposure counts as recorded when it is flushed and fsynced.
 """
 
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -46,6 +47,7 @@ class FileDetector(DetectorPanel):
     """
 
     answer_timeout_s = 5.0
+    read_out_timeout_s = 30.0
     image: ClassVar[str]
     """Name of the external data, without that of the device."""
     dataset: ClassVar[str]
@@ -61,6 +63,7 @@ class FileDetector(DetectorPanel):
         self._expected: _Expected | None = None
         self._serial = 0
         """Counts what ends a waiting: who waits for an older one has lost it."""
+        self._preparing = threading.Lock()
 
     def frame_shape(self, ticket: Ticket) -> tuple[int, ...]:
         """Return the shape of one exposure's external data."""
@@ -89,6 +92,7 @@ class FileDetector(DetectorPanel):
         try:
             if self._stem is not None:
                 self.stop()
+                self._finish_reading_out()
                 write(self.capture, 0, timeout_s=self.answer_timeout_s)
         finally:
             self._stem = None
@@ -141,22 +145,27 @@ class FileDetector(DetectorPanel):
         status = DeviceStatus(self, call_stop_on_failure=False)
 
         def prepare() -> None:
-            file = self._open(stem, stream, self.frame_shape(value))
-            counter = int(self._get(self.acquire_counter))
-            for signal, wanted in (
-                (self.expect, value.uid),
-                (self.slot, file.index),
-                (self.acquire, 1),
-            ):
-                write(signal, wanted, timeout_s=self.answer_timeout_s)
-            if self._get(self.state) != DetectorState.WAITING:
-                raise ExposureRefused(
-                    f"{self.name} does not wait for ticket {value.uid}: {self._why()}"
-                )
-            exposure = value.exposure
-            for key in ("width_px", "height_px", "pixel_nm", "dwell_s"):
-                getattr(self, key).put(getattr(exposure, key))
-            self._expected = _Expected(value, file, counter, serial)
+            # Who stops waits for this: the detector waits for nothing afterwards.
+            with self._preparing:
+                self._finish_reading_out()
+                file = self._open(stem, stream, self.frame_shape(value))
+                counter = int(self._get(self.acquire_counter))
+                for signal, wanted in (
+                    (self.expect, value.uid),
+                    (self.slot, file.index),
+                    (self.acquire, 1),
+                ):
+                    if self._serial != serial:
+                        return  # stopped: nothing is expected, as trigger() will say
+                    write(signal, wanted, timeout_s=self.answer_timeout_s)
+                if self._get(self.state) != DetectorState.WAITING:
+                    raise ExposureRefused(
+                        f"{self.name} does not wait for ticket {value.uid}: "
+                        f"{self._why()}"
+                    )
+                for key in ("width_px", "height_px", "pixel_nm", "dwell_s"):
+                    getattr(self, key).put(getattr(value.exposure, key))
+                self._expected = _Expected(value, file, counter, serial)
 
         in_thread(status, prepare, f"prepare {self.name}")
         return status
@@ -184,7 +193,8 @@ class FileDetector(DetectorPanel):
     def stop(self, *, success: bool = False) -> None:
         """End the waiting; what is being read out is still written."""
         self._serial += 1
-        write(self.cancel, 1, timeout_s=self.answer_timeout_s)
+        with self._preparing:
+            write(self.cancel, 1, timeout_s=self.answer_timeout_s)
 
     def _follow(self, expected: _Expected) -> bool:
         """Return whether the exposure was recorded, or the waiting ended before."""
@@ -247,6 +257,18 @@ class FileDetector(DetectorPanel):
             )
         self._current = file
         return file
+
+    def _finish_reading_out(self) -> None:
+        """Wait until what was exposed before, and then given up, is written."""
+        pause = threading.Event()  # never set: a wait without sleep
+        deadline_s = time.monotonic() + self.read_out_timeout_s
+        while self._get(self.state) == DetectorState.READING_OUT:
+            if time.monotonic() > deadline_s:
+                raise ExposureRefused(
+                    f"{self.name} has been reading out for {self.read_out_timeout_s:g}"
+                    " s; look at its IOC and its disk"
+                )
+            pause.wait(_LOOK_EVERY_S / 10)
 
     def _why(self) -> str:
         return str(self._get(self.message)) or "it gives no reason"

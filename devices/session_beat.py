@@ -16,18 +16,12 @@ from asyncio import AbstractEventLoop
 from collections.abc import Callable
 from typing import Any, Final
 
-# isort: off
-# ophyd first: it tells pyepics which Channel Access library to load.
-import ophyd  # noqa: F401
-import epics
-# isort: on
-
-from cryoline.devices.beam_panel import BeamState
 from cryoline.devices.errors import ExposureRefused, InstrumentUnreachable
 
 __all__ = ["SessionBeat", "session_id"]
 
-_NOT_AT_REST: Final = (BeamState.ARMED, BeamState.EXPOSING)
+_NOT_AT_REST: Final = (1, 2)
+"""Armed and exposing, as a `BeamState` counts."""
 _CLAIM_EVERY_S: Final = 0.5
 _log = logging.getLogger("cryoline.beat")
 
@@ -129,6 +123,11 @@ class SessionBeat:
     # In the thread -----------------------------------------------------------------
 
     def _run(self) -> None:
+        # Imported here: it opens Channel Access, whose addresses are in the
+        # configuration. ophyd first, which tells it what library to load.
+        import ophyd  # noqa: F401, I001
+        import epics
+
         try:
             epics.ca.create_context()
             for name in ("SessionBeat", "Lease"):
@@ -146,7 +145,11 @@ class SessionBeat:
             if self._holder() == self.session:
                 self._put("Lease", "")
             for pv in self._pvs.values():
+                channel = pv.chid
                 pv.disconnect()
+                # Or pyepics does it when the process ends, and this context is gone.
+                if channel is not None:
+                    epics.ca.clear_channel(channel)
             epics.ca.context_destroy()
         except Exception:
             # Without a beat the instrument blanks: safe, and the reason is kept.

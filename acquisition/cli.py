@@ -4,18 +4,25 @@ A person's mistake is one clear message and exit code 1, without a traceback; a
 defect of ours keeps its traceback.
 """
 
-import json
 import os
 import sys
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Column, Table
 
-from cryoline.acquisition.config import Config, find_config, load_config
+from cryoline.acquisition import cli_dose
+from cryoline.acquisition.cli_options import (
+    OUT,
+    ConfigOption,
+    JsonOption,
+    print_json,
+    read_config,
+)
+from cryoline.acquisition.config import find_config
 from cryoline.acquisition.errors import CryolineError
 from cryoline.acquisition.mistakes import MISTAKES, say
 from cryoline.plugins import registry
@@ -30,17 +37,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-_out = Console()
 _err = Console(stderr=True)
-
-_ConfigOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--config",
-        help="The instrument.toml; else CRYOLINE_CONFIG, else ./instrument.toml.",
-    ),
-]
-_JsonOption = Annotated[bool, typer.Option("--json", help="For a program to read.")]
 
 
 @app.command()
@@ -67,48 +64,48 @@ def demo(
     from cryoline.acquisition.demo import DemoSettings, run_demo
 
     settings = DemoSettings(out.resolve(), seed, factor, recorded, keep)
-    if not run_demo(settings, _out):
+    if not run_demo(settings, OUT):
         raise typer.Exit(1)
 
 
 @app.command()
-def up(config: _ConfigOption = None) -> None:
+def up(config: ConfigOption = None) -> None:
     """Start what doesn't run yet: Tiled server, publisher, analysis worker.
 
     Example: cryoline up --config lab/instrument.toml
     """
     from cryoline.acquisition.services import Services
 
-    services = Services(_config(config))
+    services = Services(read_config(config))
     started = services.up()
-    _out.print(f"started: {', '.join(started) or 'nothing, all was up'}")
+    OUT.print(f"started: {', '.join(started) or 'nothing, all was up'}")
     for service in services.status():
-        _out.print(f"  {service.name:16} {service.state:14} {service.detail}")
+        OUT.print(f"  {service.name:16} {service.state:14} {service.detail}")
 
 
 @app.command()
-def down(config: _ConfigOption = None) -> None:
+def down(config: ConfigOption = None) -> None:
     """End Tiled server, publisher and analysis worker; what was journaled stays.
 
     Example: cryoline down --config lab/instrument.toml
     """
     from cryoline.acquisition.services import Services
 
-    ended = Services(_config(config)).down()
-    _out.print(f"ended: {', '.join(ended) or 'nothing, none was up'}")
+    ended = Services(read_config(config)).down()
+    OUT.print(f"ended: {', '.join(ended) or 'nothing, none was up'}")
 
 
 @app.command()
-def status(config: _ConfigOption = None, as_json: _JsonOption = False) -> None:
+def status(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Show what runs, and how far the publisher lags; exit 1 if anything is unwell.
 
     Example: cryoline status --json
     """
     from cryoline.acquisition.services import Services
 
-    found = Services(_config(config)).status()
+    found = Services(read_config(config)).status()
     if as_json:
-        _print_json([service.as_dict() for service in found])
+        print_json([service.as_dict() for service in found])
     else:
         table = Table("service", "state", "pid", "rows behind", "detail")
         for service in found:
@@ -119,20 +116,20 @@ def status(config: _ConfigOption = None, as_json: _JsonOption = False) -> None:
                 "" if service.lag_rows is None else str(service.lag_rows),
                 service.detail,
             )
-        _out.print(table)
+        OUT.print(table)
     if not all(service.is_well for service in found):
         raise typer.Exit(1)
 
 
 @app.command()
-def serve(config: _ConfigOption = None) -> None:
+def serve(config: ConfigOption = None) -> None:
     """Run the Tiled server in the foreground, until Ctrl-C.
 
     Example: cryoline serve --config lab/instrument.toml
     """
     from cryoline.acquisition.tiled_server import TiledServer
 
-    raise typer.Exit(TiledServer.from_config(_config(config)).serve())
+    raise typer.Exit(TiledServer.from_config(read_config(config)).serve())
 
 
 @app.command()
@@ -143,7 +140,7 @@ def shell(
     code: Annotated[
         str | None, typer.Option("-c", help="Python to run instead of a prompt.")
     ] = None,
-    config: _ConfigOption = None,
+    config: ConfigOption = None,
 ) -> None:
     """Open IPython on the instrument: RE, devices, plans, Tiled; needs no display.
 
@@ -154,11 +151,11 @@ def shell(
     if script is not None and code is not None:
         raise CryolineError("give a script or -c CODE, not both")
     if code is not None:
-        run_code(_config(config), code)
+        run_code(read_config(config), code)
     elif script is not None:
-        run_code(_config(config), read_script(script), str(script))
+        run_code(read_config(config), read_script(script), str(script))
     else:
-        run_shell(_config(config))
+        run_shell(read_config(config))
 
 
 @app.command()
@@ -166,8 +163,8 @@ def replay(
     keys: Annotated[
         list[str] | None, typer.Argument(help="Keys of runs; all of them if none.")
     ] = None,
-    config: _ConfigOption = None,
-    as_json: _JsonOption = False,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Close killed runs, and make Tiled hold exactly what the journals hold.
 
@@ -180,7 +177,7 @@ def replay(
     from cryoline.acquisition.tiled_access import check_access
     from cryoline.acquisition.tiled_server import TiledServer
 
-    loaded = _config(config)
+    loaded = read_config(config)
     closed = close_interrupted(loaded.layout.raw_journal)
     server = TiledServer.from_config(loaded)
     url, key = server.url(), server.api_key()
@@ -189,7 +186,7 @@ def replay(
         loaded.layout, url, key, keys=keys or None, paths=loaded.path_map
     )
     if as_json:
-        _print_json(
+        print_json(
             [
                 {
                     "container": run.container,
@@ -204,7 +201,7 @@ def replay(
         )
     else:
         for path in closed:
-            _out.print(f"closed as interrupted: {path.stem}")
+            OUT.print(f"closed as interrupted: {path.stem}")
         run_column = Column("run", overflow="fold")  # a key cut short is no key
         table = Table("in", run_column, "rows in the journal", "rows in Tiled", "state")
         for run in runs:
@@ -215,7 +212,7 @@ def replay(
                 _counts(run.tiled_rows | run.frames),
                 run.state,
             )
-        _out.print(table)
+        OUT.print(table)
     if not all(run.is_exact or run.state == "open" for run in runs):
         raise typer.Exit(1)
 
@@ -225,7 +222,7 @@ def plugins(
     check: Annotated[
         bool, typer.Option("--check", help="Import each; exit 1 if one fails.")
     ] = False,
-    as_json: _JsonOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """List every plugin that is installed, importing none unless asked to.
 
@@ -234,7 +231,7 @@ def plugins(
     found = [p for group in registry.GROUPS for p in registry.available(group)]
     problems = {p: _problem(p) for p in found} if check else {}
     if as_json:
-        _print_json(
+        print_json(
             [
                 {
                     "group": p.group,
@@ -252,13 +249,13 @@ def plugins(
         for p in found:
             row = [p.group, p.name, p.target, f"{p.distribution} {p.version}"]
             table.add_row(*row, *([problems[p] or "ok"] if check else []))
-        _out.print(table)
+        OUT.print(table)
     if any(problems.values()):
         raise typer.Exit(1)
 
 
 @app.command()
-def doctor(config: _ConfigOption = None, as_json: _JsonOption = False) -> None:
+def doctor(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Check this machine, the configuration, each IOC and each service; exit 1 if ill.
 
     Example: cryoline doctor --config lab/instrument.toml
@@ -267,15 +264,19 @@ def doctor(config: _ConfigOption = None, as_json: _JsonOption = False) -> None:
 
     findings = examine(find_config(config))
     if as_json:
-        _print_json([finding.as_dict() for finding in findings])
+        print_json([finding.as_dict() for finding in findings])
     else:
         table = Table("", "what", "found", "what to do")
         for finding in findings:
             mark = "[green]ok[/]" if finding.is_well else "[red]ill[/]"
             table.add_row(mark, finding.what, finding.found, finding.remedy)
-        _out.print(table)
+        OUT.print(table)
     if not all(finding.is_well for finding in findings):
         raise typer.Exit(1)
+
+
+app.command()(cli_dose.blank)
+app.add_typer(cli_dose.app)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -311,10 +312,6 @@ def _run_elsewhere(arguments: list[str]) -> None:
     app.info.epilog = f"Commands that run as processes of their own: {listed}"
 
 
-def _config(path: Path | None) -> Config:
-    return load_config(find_config(path))
-
-
 def _problem(plugin: registry.Plugin) -> str:
     """Return why a plugin can't be imported, "" if it can."""
     try:
@@ -328,10 +325,6 @@ def _problem(plugin: registry.Plugin) -> str:
 
 def _counts(rows: dict[str, int]) -> str:
     return ", ".join(f"{stream} {count}" for stream, count in rows.items())
-
-
-def _print_json(content: Any) -> None:
-    sys.stdout.write(json.dumps(content, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -9,13 +9,16 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Final
+from urllib.parse import quote
 
 from cryoline.acquisition.errors import LedgerError
 from cryoline.acquisition.journal import sync_directory
 
-__all__ = ["back_up", "refuse_lost_rows"]
+__all__ = ["back_up", "is_current", "refuse_lost_rows"]
 
 _LOCK_TIMEOUT_S: Final = 2.0
+_BACKUP: Final = "immutable=1"
+"""A backup is replaced, never changed: it is read without files beside it."""
 
 
 def back_up(ledger: Path, backup: Path) -> None:
@@ -29,7 +32,8 @@ def back_up(ledger: Path, backup: Path) -> None:
         try:
             with (
                 closing(sqlite3.connect(ledger, timeout=_LOCK_TIMEOUT_S)) as source,
-                closing(sqlite3.connect(temporary)) as target,
+                # Nobody else knows its name; a network disk may have no locks.
+                closing(_connect(temporary, "nolock=1")) as target,
             ):
                 # It lasts when it is renamed, not before: no journal of its own.
                 target.execute("PRAGMA journal_mode = OFF")
@@ -63,21 +67,35 @@ def refuse_lost_rows(ledger: Path, backup: Path) -> None:
     )
 
 
+def is_current(ledger: Path, backup: Path) -> bool:
+    """Return whether the backup holds every charge of the ledger."""
+    row = _ask(ledger, "SELECT max(id), uid FROM events WHERE kind = 'settle'")
+    if row is None or row[0] is None:
+        return True
+    return backup.exists() and _uid_of(backup, row[0], _BACKUP) == row[1]
+
+
 def _newest(path: Path) -> tuple[int, str] | None:
-    row: tuple[int, str] | None = _ask(
-        path, "SELECT id, uid FROM events ORDER BY id DESC LIMIT 1"
-    )
-    return row
+    question = "SELECT id, uid FROM events ORDER BY id DESC LIMIT 1"
+    return _ask(path, question, options=_BACKUP)
 
 
-def _uid_of(path: Path, row: int) -> str | None:
-    found = _ask(path, "SELECT id, uid FROM events WHERE id = ?", row)
+def _uid_of(path: Path, row: int, options: str = "") -> str | None:
+    question = "SELECT id, uid FROM events WHERE id = ?"
+    found = _ask(path, question, row, options=options)
     return None if found is None else found[1]
 
 
-def _ask(path: Path, question: str, *values: int) -> tuple[int, str] | None:
+def _connect(path: Path, options: str) -> sqlite3.Connection:
+    address = f"file:{quote(str(path.resolve()))}?{options}"
+    return sqlite3.connect(address, uri=True, timeout=_LOCK_TIMEOUT_S)
+
+
+def _ask(
+    path: Path, question: str, *values: int, options: str = ""
+) -> tuple[int, str] | None:
     try:
-        with closing(sqlite3.connect(path, timeout=_LOCK_TIMEOUT_S)) as connection:
+        with closing(_connect(path, options)) as connection:
             row: tuple[int, str] | None = connection.execute(
                 question, values
             ).fetchone()

@@ -1,6 +1,6 @@
 """Settle what died unsettled, by the instrument's own log, or leave it in full."""
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
 from cryoline.acquisition.dose import DoseLedger
@@ -62,6 +62,16 @@ class Reconciliation:
     """Series whose session is gone."""
     unknown: list[ExposureResult] = field(default_factory=list)
     """Exposures in the instrument's log by tickets that this ledger doesn't hold."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return what a program may read (``cryoline dose reconcile --json``)."""
+        return {
+            "settled": [asdict(settlement) for settlement in self.settled],
+            "released": self.released,
+            "kept": self.kept,
+            "closed_series": self.closed_series,
+            "unknown": [result.model_dump(mode="json") for result in self.unknown],
+        }
 
 
 def reconcile(

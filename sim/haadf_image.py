@@ -100,6 +100,9 @@ class HaadfModel:
             scanned = round(fraction * pixels)
             if scanned == 0:
                 continue
+            visited = np.ones(shape)
+            visited.flat[scanned:] = 0.0
+            visits += visited
             across, along = (
                 _edges(n_px, view.pixel_nm, offset_nm, n_bins, projection.bin_nm)
                 for n_px, offset_nm, n_bins in (
@@ -107,12 +110,14 @@ class HaadfModel:
                     (view.height_px, y_nm, areal.shape[2]),
                 )
             )
+            # Only the pixel columns that have a part of the projection.
+            left = int(np.searchsorted(across, 0.0, side="right")) - 1
+            right = int(np.searchsorted(across, areal.shape[1], side="left"))
+            columns = slice(max(left, 0), max(left, 0, right))
+            edges = across[columns.start : columns.stop + 1]
             per_nm2 = charge_c / ELEMENTARY_CHARGE_C / (scanned * view.pixel_nm**2)
-            frame = _box_sums(integral, across, along).T * per_nm2
-            if scanned < pixels:
-                frame.flat[scanned:] = 0.0
-            electrons += frame
-            visits.flat[:scanned] += 1
+            sums = _box_sums(integral, edges, along).T * per_nm2
+            electrons[:, columns] += sums * visited[:, columns]
         return np.maximum(electrons, 0.0), visits
 
 

@@ -1,19 +1,18 @@
-"""The electron column as hardware: blanker, Faraday cup, scan unit, exposure timer.
+"""The electron column as hardware: blanker, Faraday cup, armed exposure, log.
 
-An exposure ends by itself, at an instant that is known when it starts: after its
-frames, or at its maximum time or charge. Nothing depends on who asks how often.
+Nothing depends on who asks how often.
 """
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from enum import IntEnum
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cryoline.sim.errors import RefusedError
 from cryoline.sim.exposure_log import ExposureLog, ExposureRecord, Outcome
+from cryoline.sim.exposure_timer import ExposureTimer, Frames
 from cryoline.sim.probe import ProbeCurrent
 from cryoline.sim.scan_order import ScanOrder, read_order
 
@@ -24,7 +23,6 @@ __all__ = [
     "NEVER_MEASURED_S",
     "Column",
     "ColumnState",
-    "Frames",
 ]
 
 ENERGY_KEV: Final = 200.0
@@ -36,7 +34,6 @@ NEVER_MEASURED_S: Final = 1e9
 """Age of a reading that does not exist."""
 _READING_NOISE: Final = 0.001  # [A] rms of the electrometer, relative
 _DEVICE_ID: Final = 4
-_SAME: Final = 1e-9  # of a duration: limits that close to the end don't cut it
 
 
 class ColumnState(IntEnum):
@@ -46,37 +43,6 @@ class ColumnState(IntEnum):
     ARMED = 1
     EXPOSING = 2
     MEASURING = 3
-
-
-@dataclass(frozen=True)
-class Frames:
-    """Frames of an exposure, or a part of them: arrays over frame."""
-
-    start_s: NDArray[np.float64]
-    end_s: NDArray[np.float64]
-    fraction: NDArray[np.float64]
-    """Part that was scanned, from the top."""
-    charge_c: NDArray[np.float64]
-    """Onto the specimen, flyback included."""
-
-    def __len__(self) -> int:
-        return len(self.start_s)
-
-
-@dataclass
-class _Running:
-    """The exposure under way."""
-
-    order: ScanOrder
-    start_s: float
-    tilt_deg: float
-    charges_c: NDArray[np.float64]
-    """(frame,) of each whole frame, should it come to that."""
-    end_s: float
-    outcome: Outcome
-    rises: bool = False
-    taken: int = 0
-    """Frames handed out."""
 
 
 class Column:
@@ -92,13 +58,14 @@ class Column:
         self._log = log
         self._time_s = time_s
         self._armed: ScanOrder | None = None
-        self._running: _Running | None = None
+        self._running: ExposureTimer | None = None
         self._measured_at_s: float | None = None
         self._measuring_until_s: float | None = None
         self._measurements = 0
         self._ended: list[Frames] = []
         self._idle_since_s = time_s
         self._next_rise = 0.0
+        self._rises = False
         self._past_charge_c = 0.0
         self.current_pa = 0.0
         self.last: ExposureRecord | None = None
@@ -137,7 +104,7 @@ class Column:
     @property
     def rise_is_over(self) -> bool:
         """Whether no rise of the current is ahead or under way."""
-        return not self._next_rise and not (self._running and self._running.rises)
+        return not self._next_rise and not self._rises
 
     def current_age_s(self, time_s: float) -> float:
         """Return the instrument time since the current was measured."""
@@ -150,7 +117,7 @@ class Column:
         run = self._running
         if run is None:
             return self._past_charge_c
-        return self._past_charge_c + self._charge_until(run, min(time_s, run.end_s))
+        return self._past_charge_c + run.charge_c(min(time_s, run.end_s))
 
     def next_event_s(self) -> tuple[float, str] | None:
         """Return when the hardware will end something by itself, and what."""
@@ -191,14 +158,11 @@ class Column:
                 "write Arm before Start"
             )
         order, self._armed = self._armed, None
-        rises = bool(self._next_rise)
-        if rises:
+        self._rises = bool(self._next_rise)
+        if self._rises:
             self.probe.set_rise(self._next_rise, time_s + order.duration_s / 2)
             self._next_rise = 0.0
-        self._running = _Running(
-            order, time_s, tilt_deg, np.empty(0), time_s, Outcome.NONE, rises
-        )
-        self._foresee()
+        self._running = ExposureTimer(order, self.probe, time_s, tilt_deg)
 
     def blank(self, time_s: float, outcome: Outcome = Outcome.CUT) -> None:
         """Blank and disarm; an exposure or a measurement that runs ends here."""
@@ -206,8 +170,7 @@ class Column:
         self._measuring_until_s = None
         run = self._running
         if run is not None:
-            run.outcome = outcome
-            run.end_s = time_s
+            run.cut(time_s, outcome)
             self._finish(run)
 
     def measure(self, time_s: float) -> None:
@@ -223,7 +186,7 @@ class Column:
         """Let the source give so many times its current from now on (a fault)."""
         self.probe.set_scale(factor, time_s)
         if self._running is not None:
-            self._foresee()
+            self._running.foresee()
 
     def set_next_rise(self, factor: float) -> None:
         """Let the current change half way through the next exposure (a fault)."""
@@ -241,12 +204,9 @@ class Column:
 
     def take_frames(self) -> Frames:
         """Hand out the frames scanned since this was last asked."""
-        if self._running is not None:
-            run = self._running
-            whole = self._whole_frames(run, min(self._time_s, run.end_s))
-            if whole > run.taken:
-                self._ended.append(self._frames(run, run.taken, whole))
-                run.taken = whole
+        run = self._running
+        if run is not None:
+            self._ended.append(run.take_frames(min(self._time_s, run.end_s)))
         parts, self._ended = self._ended, []
         if not parts:
             return Frames(*(np.empty(0) for _ in range(4)))
@@ -263,7 +223,9 @@ class Column:
 
     def _read_cup(self, until_s: float) -> None:
         rng = np.random.default_rng([*self._rng_seed, 1, self._measurements])
-        charge_c = self._charge_c(until_s - MEASURING_S, until_s)
+        charge_c = float(
+            self.probe.charge_c(np.array(until_s - MEASURING_S), np.array(until_s))
+        )
         noise = 1.0 + _READING_NOISE * rng.standard_normal()
         self.current_pa = charge_c / MEASURING_S * 1e12 * noise
         self._measurements += 1
@@ -271,96 +233,25 @@ class Column:
         self._idle_since_s = until_s
         self._measuring_until_s = None
 
-    def _charge_c(self, start_s: float, end_s: float) -> float:
-        return float(self.probe.charge_c(np.array(start_s), np.array(end_s)))
-
-    def _foresee(self) -> None:
-        """Compute what each frame will carry, and when and why all will end."""
-        run = self._running
-        if run is None:
-            return
-        order = run.order
-        edges_s = run.start_s + order.frame_s * np.arange(order.n_frames + 1)
-        run.charges_c = order.on_part * self.probe.charge_c(edges_s[:-1], edges_s[1:])
-        run.end_s = run.start_s + order.duration_s
-        run.outcome = Outcome.COMPLETE
-        time_limit_s = order.max_time_s / order.on_part
-        if time_limit_s < order.duration_s * (1 - _SAME):
-            run.end_s = run.start_s + time_limit_s
-            run.outcome = Outcome.MAX_TIME
-        if self._charge_until(run, run.end_s) > order.max_charge_c:
-            run.end_s = self._reaches_max_charge_s(run)
-            run.outcome = Outcome.MAX_CHARGE
-
-    def _reaches_max_charge_s(self, run: _Running) -> float:
-        low_s, high_s = run.start_s, run.end_s
-        while True:
-            middle_s = (low_s + high_s) / 2
-            if not low_s < middle_s < high_s:
-                return low_s  # the last instant at which the limit still holds
-            if self._charge_until(run, middle_s) <= run.order.max_charge_c:
-                low_s = middle_s
-            else:
-                high_s = middle_s
-
-    def _elapsed_frames(self, run: _Running, until_s: float) -> float:
-        elapsed = (until_s - run.start_s) / run.order.frame_s
-        nearest = round(elapsed)
-        return float(nearest) if abs(elapsed - nearest) < _SAME else elapsed
-
-    def _whole_frames(self, run: _Running, until_s: float) -> int:
-        if until_s >= run.end_s and run.outcome is Outcome.COMPLETE:
-            return run.order.n_frames
-        return min(run.order.n_frames, int(self._elapsed_frames(run, until_s)))
-
-    def _charge_until(self, run: _Running, until_s: float) -> float:
-        whole = self._whole_frames(run, until_s)
-        part_c = 0.0
-        if whole < run.order.n_frames:
-            frame_start_s = run.start_s + whole * run.order.frame_s
-            if until_s > frame_start_s:
-                part_c = run.order.on_part * self._charge_c(frame_start_s, until_s)
-        return math.fsum(run.charges_c[:whole]) + part_c
-
-    def _frames(self, run: _Running, first: int, last: int) -> Frames:
-        start_s = run.start_s + run.order.frame_s * np.arange(first, last)
-        return Frames(
-            start_s,
-            start_s + run.order.frame_s,
-            np.ones(last - first),
-            run.charges_c[first:last],
-        )
-
-    def _finish(self, run: _Running) -> None:
-        order = run.order
-        whole = self._whole_frames(run, run.end_s)
-        if whole > run.taken:
-            self._ended.append(self._frames(run, run.taken, whole))
-        charge_c = self._charge_until(run, run.end_s)
-        fraction = self._elapsed_frames(run, run.end_s) - whole
-        if whole < order.n_frames and fraction > 0:
-            rest_c = charge_c - math.fsum(run.charges_c[:whole])
-            start_s = run.start_s + whole * order.frame_s
-            parts = (start_s, run.end_s, fraction, rest_c)
-            self._ended.append(Frames(*(np.array([part]) for part in parts)))
-        complete = run.outcome is Outcome.COMPLETE
-        elapsed_s = run.end_s - run.start_s
+    def _finish(self, run: ExposureTimer) -> None:
+        self._ended += [run.take_frames(run.end_s), run.last_part()]
         record = ExposureRecord(
             boot_id=self._log.boot_id,
             counter=self._log.counter + 1,
             outcome=run.outcome,
-            charge_c=charge_c,
-            beam_on_s=order.beam_on_s if complete else order.on_part * elapsed_s,
-            frames=whole,
+            charge_c=run.charge_c(run.end_s),
+            beam_on_s=run.beam_on_s,
+            frames=run.whole_frames(run.end_s),
             start_s=run.start_s,
             end_s=run.end_s,
             tilt_deg=run.tilt_deg,
-            **asdict(order),
+            **asdict(run.order),
         )
-        self._past_charge_c += charge_c
+        self._past_charge_c += record.charge_c
         self._running = None
         self._idle_since_s = run.end_s
-        if run.rises:
+        if self._rises:
             self.probe.end_rise(run.end_s)
+            self._rises = False
         self._log.append(record)
         self.last = record

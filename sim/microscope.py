@@ -7,9 +7,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from cryoline.sim.column import Column, Frames
+from cryoline.sim.column import Column
 from cryoline.sim.damage import warm_factor
 from cryoline.sim.exposure_log import ExposureLog, Outcome
+from cryoline.sim.exposure_timer import Frames
 from cryoline.sim.faults import Faults
 from cryoline.sim.fluence_map import CELL_NM, FluenceMap
 from cryoline.sim.scan_order import ScanOrder

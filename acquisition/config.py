@@ -21,6 +21,7 @@ from cryoline.plugins import registry
 __all__ = [
     "ENVIRONMENT_VARIABLE",
     "Config",
+    "CustodySection",
     "DeviceSection",
     "DoseSection",
     "EpicsSection",
@@ -94,6 +95,13 @@ class DoseSection(_Section):
     """Wall time that a session may hang with an armed beam before it is blanked."""
 
 
+class CustodySection(_Section):
+    """Where it is kept how cold each specimen stayed, and where it is."""
+
+    record: Path = Path("custody.sqlite")
+    """Relative to the data directory; on a local disk."""
+
+
 class PathSection(_Section):
     """A folder of detector files that other computers know by other names."""
 
@@ -113,6 +121,7 @@ class Config(_Section):
     epics: EpicsSection = EpicsSection()
     tiled: TiledSection = TiledSection()
     dose: DoseSection = DoseSection()
+    custody: CustodySection = CustodySection()
     devices: dict[str, DeviceSection] = {}
     paths: dict[str, PathSection] = {}
 
@@ -130,6 +139,11 @@ class Config(_Section):
     def dose_backup(self) -> Path:
         """The copy of the dose ledger."""
         return self.layout.root / self.dose.backup
+
+    @property
+    def custody_record(self) -> Path:
+        """The file of the custody record."""
+        return self.layout.root / self.custody.record
 
     @property
     def path_map(self) -> PathMap:

@@ -18,7 +18,8 @@ from cryoline.acquisition.progress import ProgressHook
 from cryoline.acquisition.records import Records
 
 if TYPE_CHECKING:
-    # Not before the EPICS environment is set: they import Channel Access.
+    # Not before the EPICS environment is set: some import Channel Access.
+    from cryoline.acquisition.custody import CustodyRecord
     from cryoline.acquisition.dose import DoseLedger
     from cryoline.acquisition.session_dose import SessionDose
 
@@ -37,6 +38,8 @@ class Session:
     devices: dict[str, Any]
     closed_runs: tuple[str, ...]
     """Keys of runs that an earlier, killed session left open; closed by this one."""
+    custody: "CustodyRecord"
+    """Where each specimen is, and how cold it stayed."""
     dose: "SessionDose | None" = None
     """The ledger with its guard and the beam's heartbeat, if there is a beam."""
 
@@ -69,6 +72,8 @@ def open_session(
 
     from bluesky import RunEngine, SupplementalData
 
+    from cryoline.acquisition import custody_guard
+    from cryoline.acquisition.custody import CustodyRecord
     from cryoline.acquisition.session_dose import SessionDose
 
     records = Records(layout.records)
@@ -88,10 +93,12 @@ def open_session(
     baseline = [devices[n] for n, d in config.devices.items() if d.baseline]
     engine.preprocessors.append(SupplementalData(baseline=baseline))
     _place_files(config, devices)
+    custody = CustodyRecord(config.custody_record)
+    custody_guard.install(engine, custody)
     dose = None
     if config.dose.beam in devices:
         dose = SessionDose.begin(config, engine, devices)
-    return Session(config, engine, devices, closed, dose)
+    return Session(config, engine, devices, closed, custody, dose)
 
 
 def _place_files(config: Config, devices: dict[str, Any]) -> None:

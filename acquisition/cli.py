@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 from rich.table import Column, Table
 
-from cryoline.acquisition import cli_dose
+from cryoline.acquisition import cli_check, cli_dose, cli_sample
 from cryoline.acquisition.cli_options import (
     OUT,
     ConfigOption,
@@ -276,7 +276,8 @@ def doctor(config: ConfigOption = None, as_json: JsonOption = False) -> None:
 
 
 app.command()(cli_dose.blank)
-app.add_typer(cli_dose.app)
+for group in (cli_check, cli_dose, cli_sample):
+    app.add_typer(group.app)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -1,0 +1,118 @@
+"""What a plan would cost at most, in dose, time and disk; nothing is booked."""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Final
+
+from cryoline.acquisition.dose import DoseLedger
+from cryoline.acquisition.dose_records import Foreseen
+from cryoline.acquisition.tilt_exposures import Tracking
+from cryoline.acquisition.tilt_schemes import Scheme
+from cryoline.devices.exposure import Exposure, Purpose
+
+__all__ = ["DiskNeed", "Forecast", "forecast", "waits_of_tilt_series"]
+
+_IMAGE_BYTES_PER_PX: Final = 4
+"""An image is float32."""
+_EVENT_BYTES: Final = 11
+"""An X-ray count: frame, y, x, channel, quadrant."""
+_SLOWEST_DEG_PER_S: Final = 1.0
+"""Stages tilt by 1 to 5 deg/s."""
+
+
+@dataclass(frozen=True)
+class DiskNeed:
+    """What the files of a plan may grow to, and what the disk has."""
+
+    needed_bytes: float
+    free_bytes: float
+    minimum_free_bytes: float
+
+    @property
+    def is_enough(self) -> bool:
+        """Whether what must stay free does."""
+        return self.free_bytes - self.needed_bytes >= self.minimum_free_bytes
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """The worst case of a plan."""
+
+    n_exposures: int
+    current_pa: float
+    current_limit_pa: float
+    beam_on_s: float
+    """Instrument time with the beam on the specimen."""
+    duration_s: float
+    """Instrument time in all: exposures, flyback, moves and waits."""
+    regions: Sequence[Foreseen]
+    disk: DiskNeed
+
+    @property
+    def fits(self) -> bool:
+        """Whether neither the ledger nor the disk would refuse it."""
+        return self.disk.is_enough and not any(r.refusal for r in self.regions)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return what a program may read (``cryoline check --json``)."""
+        return {
+            **asdict(self),
+            "disk": {**asdict(self.disk), "is_enough": self.disk.is_enough},
+            "fits": self.fits,
+        }
+
+
+def forecast(
+    ledger: DoseLedger,
+    exposures: Sequence[Exposure],
+    *,
+    folder: Path,
+    minimum_free_mb: float,
+    current_pa: float,
+    current_margin: float,
+    budget_e_per_nm2: float | None = None,
+    waits_s: float = 0.0,
+    eds_counts_per_s: float = 20_000.0,
+) -> Forecast:
+    """Return the worst case of a plan from what its twin declares.
+
+    folder: where its files go
+    waits_s: instrument time between the exposures
+    eds_counts_per_s: X-ray counts to expect at most; half the size of the files
+        hangs on it, and the laboratory's detector counts a few thousand
+    Raises DoseRefused for what is no series, no current or no budget.
+    """
+    current_limit_pa = current_pa * (1.0 + current_margin)
+    regions = ledger.foresee(
+        exposures,
+        current_limit_pa=current_limit_pa,
+        current_pa=current_pa,
+        budget_e_per_nm2=budget_e_per_nm2,
+    )
+    maps_s = sum(e.beam_on_s for e in exposures if e.purpose is Purpose.RECORD)
+    images = sum(e.width_px * e.height_px * _IMAGE_BYTES_PER_PX for e in exposures)
+    return Forecast(
+        len(exposures),
+        current_pa,
+        current_limit_pa,
+        sum(exposure.beam_on_s for exposure in exposures),
+        sum(exposure.duration_s for exposure in exposures) + waits_s,
+        regions,
+        DiskNeed(
+            images + maps_s * eds_counts_per_s * _EVENT_BYTES,
+            shutil.disk_usage(folder).free,
+            minimum_free_mb * 1e6,
+        ),
+    )
+
+
+def waits_of_tilt_series(scheme: Scheme, tracking: Tracking) -> float:
+    """Return the instrument time of a tilt series' moves and waits at most, s."""
+    angles = (0.0, *scheme.angles_deg)
+    path_deg = sum(abs(b - a) for a, b in pairwise(angles))
+    looks_s = (1 + tracking.drift_retries) * tracking.drift_wait_s
+    each_s = tracking.settle_s + looks_s
+    return path_deg / _SLOWEST_DEG_PER_S + len(scheme.angles_deg) * each_s

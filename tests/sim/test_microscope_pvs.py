@@ -225,6 +225,8 @@ def test_new_server_blanks_what_it_finds_exposing(
     ca, session, order, own_lab, world
 ) -> None:
     counter = expose(ca, order("restarted"))
+    # Not SIGTERM: a server that ends is a dead-man's case while it still watches.
+    os.kill(own_lab.pid("beam"), signal.SIGKILL)
     own_lab.restart("beam")
     ca.until(ended(ca, counter), "blanked at the start-up")
     assert last_record(ca, world)["outcome"] == CUT

@@ -304,7 +304,7 @@ async def _moment_or_done(statuses: Sequence[Status]) -> None:
 
 def _what_was_cut(beam: ExposingBeam, exposure: Exposure, take: _Take) -> str:
     if take.result.outcome is Outcome.INTERLOCK:
-        cause = f"an interlock has tripped ({beam.why()})"
+        cause = beam.why()
     elif take.result.outcome is Outcome.DEAD_MAN:
         cause = "the instrument missed this session's heartbeat"
     else:

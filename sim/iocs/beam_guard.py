@@ -24,6 +24,7 @@ _LEASE_S: Final = 2.0
 _LOOK_S: Final = 0.02  # between two looks while the beam may come on
 _IDLE_LOOK_S: Final = 0.1
 _BLIND_S: Final = 1.0  # a guard that looked longer ago protects nothing
+_FAREWELL_S: Final = 5.0
 _STAGE_POLL_S: Final = 1.0
 _TEMPERATURE_DEGC: Final = -140.0
 _LN2_PERCENT: Final = 1.0
@@ -119,6 +120,9 @@ class BeamGuard:
                     self._wake.clear()
         except SimulationError as error:
             _LOG.error("the beam's guard ends: %s", error)
+            # The server has lost the same world, and ends with a farewell to its
+            # clients; it is ended from here only if it does not.
+            threading.Event().wait(_FAREWELL_S)
         except Exception:
             # A beam without its guard must not stay: blank by another connection,
             # and let the server end.

@@ -108,7 +108,7 @@ class SessionBeat:
         holder = self._holder()
         if holder is None:
             return InstrumentUnreachable(
-                f"{self._prefix}: its IOC does not answer; see cryoline doctor"
+                f"{self._prefix}Lease: its IOC does not answer; see cryoline doctor"
             )
         if holder not in ("", self.session):
             return ExposureRefused(
@@ -116,7 +116,7 @@ class SessionBeat:
                 "until it has been silent for 2 s"
             )
         return InstrumentUnreachable(
-            f"{self._prefix}: it did not give this session the beam within "
+            f"{self._prefix}Lease: it did not give this session the beam within "
             f"{self.answer_timeout_s:g} s; try again, see cryoline doctor"
         )
 

@@ -8,9 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+# isort: off
+import ophyd  # noqa: F401  it tells epics which library to load
+import epics
+# isort: on
+
 import bluesky.plan_stubs as bps
 import bluesky.preprocessors as bpp
-import epics
 import h5py
 import pytest
 from bluesky.utils import FailedStatus

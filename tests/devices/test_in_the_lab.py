@@ -9,8 +9,12 @@ from typing import Any
 import pytest
 
 from cryoline.devices import (
+    Beam,
+    CryoStage,
     CyclicVoltammetry,
+    EdsDetector,
     Glovebox,
+    HaadfDetector,
     InstrumentClock,
     OpenCircuitVoltage,
     Operator,
@@ -65,6 +69,10 @@ def all_points(potentiostat: Potentiostat) -> dict[str, list[Any]]:
         (Glovebox, "SIM:GB1:"),
         (Operator, "SIM:OP1:"),
         (InstrumentClock, "SIM:CLK:"),
+        (CryoStage, "SIM:STAGE1:"),
+        (Beam, "SIM:BEAM1:"),
+        (HaadfDetector, "SIM:HAADF1:"),
+        (EdsDetector, "SIM:EDS1:"),
     ],
     ids=lambda x: getattr(x, "__name__", x),
 )
@@ -76,7 +84,8 @@ def test_every_pv_of_a_device_exists_and_every_number_has_its_unit(
     described = {**device(prefix, name="x").describe()}
 
     units = {"v": "V", "a": "A", "s": "s", "mah": "mAh", "degc": "degC"}
-    units |= {"mbar": "mbar", "ppm": "ppm"}
+    units |= {"mbar": "mbar", "ppm": "ppm", "deg": "deg", "nm": "nm", "c": "C"}
+    units |= {"pa": "pA", "kev": "keV", "percent": "%"}
     for key, value in described.items():
         unit = units.get(key.rpartition("_")[2])
         if unit:

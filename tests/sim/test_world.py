@@ -153,3 +153,82 @@ def test_only_listed_commands_with_their_arguments_are_done() -> None:
     with pytest.raises(RefusedError, match="seed must be int, not '1'"):
         perform(world, "lab.reset", {"seed": "1"})
     assert "poll" in COMMANDS
+
+
+ORDER = json.dumps(
+    {
+        "ticket": "t",
+        "width_px": 100,
+        "height_px": 100,
+        "pixel_nm": 2.0,
+        "dwell_s": 20e-6,
+        "n_frames": 100,
+        "flyback_s": 0.0,
+        "flyback_blanked": True,
+        "center_x_nm": 0.0,
+        "center_y_nm": 0.0,
+        "max_time_s": 1e3,
+        "max_charge_c": 1e-3,
+    }
+)
+
+
+def test_axis_at_rest_and_exposure_over_are_events_of_a_step() -> None:
+    world = stepped_world()
+    perform(world, "stage.move", {"axis": "Alpha", "target": 10.0})
+    assert world.step() == "stage"
+    assert world.clock.now() == 8.0
+    perform(world, "beam.measure", {})
+    assert world.step() == "measurement"
+    perform(world, "beam.arm", {"text": ORDER})
+    perform(world, "beam.start", {})
+    assert world.step() == "exposure"
+    assert world.clock.now() == pytest.approx(30.0)
+    answer = perform(world, "beam.exposure", {"ticket": "t"})
+    assert answer["state"] == "ended"
+    assert answer["specimen"] == {
+        "directory": None,
+        "kind": "wire",
+        "seed": 5,
+        "n_cycles": 1,
+    }
+    assert perform(world, "beam.record", {"counter": 1})["ticket"] == "t"
+    assert perform(world, "beam.record", {"counter": 2}) is None
+
+
+def test_reset_cuts_an_exposure_and_keeps_the_counter() -> None:
+    world = stepped_world(boot_id="9")
+    perform(world, "beam.arm", {"text": ORDER})
+    perform(world, "beam.start", {})
+    perform(world, "lab.advance", {"duration_s": 3.0})
+    perform(world, "lab.reset", {"seed": 5})
+    values = perform(world, "poll", {"instrument": "beam"})["values"]["beam"]
+    assert values["ExposureCounter_RBV"] == 1
+    assert perform(world, "beam.record", {"counter": 1})["outcome"] == 2
+    assert perform(world, "beam.exposure", {"ticket": "t"})["specimen"]["seed"] == 5
+    with pytest.raises(RefusedError, match="was exposed already"):
+        perform(world, "beam.arm", {"text": ORDER})
+
+
+def test_silence_of_a_server_is_seen_in_wall_time() -> None:
+    world = stepped_world()
+    assert perform(world, "beam.guard", {})["stage_poll_age_s"] == 1e9
+    perform(world, "poll", {"instrument": "stage"})
+    guard = perform(world, "beam.guard", {})
+    assert 0.0 <= guard["stage_poll_age_s"] < 5.0
+    assert guard["stage_temperature_degc"] == -178.0
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments", "words"),
+    [
+        ("stage.move", {"axis": "Beta", "target": 0.0}, "no axis 'Beta'"),
+        ("beam.blank", {"cause": "whim"}, "no cause 'whim' of blanking"),
+        ("lab.fault", {"name": "fire", "value": 1.0}, "no fault 'fire'; known"),
+        ("lab.fault", {"name": "ln2_level", "value": 101.0}, "outside 0..100"),
+        ("truth.save", {}, "started without a directory"),
+    ],
+)
+def test_microscope_refuses_what_it_does_not_know(command, arguments, words) -> None:
+    with pytest.raises(RefusedError, match=words):
+        perform(stepped_world(), command, arguments)

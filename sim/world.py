@@ -76,10 +76,7 @@ class World:
         self._build(seed, cell)
 
     def _build(self, seed: int, cell: CellKind) -> None:
-        if not 0 <= seed <= SEED_MAX:
-            raise RefusedError(
-                f"laboratory: seed {seed} is outside 0..{SEED_MAX}; choose another"
-            )
+        _check_seed(seed)
         source = self._source(cell)
         time_s = self.clock.now()
         self.seed = seed
@@ -117,6 +114,7 @@ class World:
         The specimen is whole again. The exposure log and its counter go on, as in
         hardware that nobody can turn back.
         """
+        _check_seed(seed)
         self.catch_up()
         self.microscope.blank(self.time_s)
         self._build(seed, self._first_cell)
@@ -255,3 +253,10 @@ class World:
         """Do something with a model at the present instrument time."""
         self.catch_up()
         action(self.time_s)
+
+
+def _check_seed(seed: int) -> None:
+    if not 0 <= seed <= SEED_MAX:
+        raise RefusedError(
+            f"laboratory: seed {seed} is outside 0..{SEED_MAX}; choose another"
+        )

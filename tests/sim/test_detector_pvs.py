@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import h5py
+import numpy as np
 import pytest
 
 from cryoline.sim.rpc import WorldClient
@@ -258,15 +259,20 @@ def test_server_killed_in_the_exposure_leaves_a_file_that_goes_on(
 
 
 def test_heart_beats_through_a_long_read_out(ca, expose, files) -> None:
-    ca.put(LAB + "Factor", 10_000.0)
+    ca.put(LAB + "Factor", 1e6)  # over before any guard may look
     before = ca.get(HAADF + "AcquireCounter_RBV")
     expose(0, (HAADF,), width_px=2048, height_px=2048, dwell_s=1e-6, n_frames=200)
     ca.until(lambda: ca.text(HAADF + "State_RBV") == "reading out", "a read-out")
-    started_s, beats = time.monotonic(), ca.get(HAADF + "Heartbeat_RBV")
-    ca.until(
-        lambda: ca.get(HAADF + "AcquireCounter_RBV") == before + 1, "a large image"
-    )
-    took_s = time.monotonic() - started_s
-    beats = ca.get(HAADF + "Heartbeat_RBV") - beats
-    assert took_s > 1.0, "too fast to show anything: make the exposure larger"
-    assert beats >= took_s / 0.5 - 1.5
+    began_s, seen = time.monotonic(), {ca.get(HAADF + "Heartbeat_RBV"): 0.0}
+
+    def is_written() -> bool:
+        beat = ca.get(HAADF + "Heartbeat_RBV")
+        seen.setdefault(beat, time.monotonic() - began_s)
+        return bool(ca.get(HAADF + "AcquireCounter_RBV") == before + 1)
+
+    ca.until(is_written, "a large image")
+    took_s = time.monotonic() - began_s
+    pauses_s = np.diff([*seen.values(), took_s])
+    assert took_s > 1.2, "too fast to show anything: make the exposure larger"
+    # A late beat is made up for at once, so their number would show nothing.
+    assert max(pauses_s) < 0.6 * took_s

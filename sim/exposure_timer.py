@@ -59,7 +59,9 @@ class ExposureTimer:
     def foresee(self) -> None:
         """Compute what each frame will carry, and when and why all will end."""
         order = self.order
-        edges_s = self.start_s + order.frame_s * np.arange(order.n_frames + 1)
+        edges_s = self.start_s + order.frame_s * np.arange(
+            order.n_frames + 1, dtype=np.float64
+        )
         charges_c = self._probe.charge_c(edges_s[:-1], edges_s[1:])
         self._charges_c = order.on_part * charges_c
         self.end_s = self.start_s + order.duration_s
@@ -108,7 +110,7 @@ class ExposureTimer:
         first, last = self._taken, max(self._taken, self.whole_frames(until_s))
         self._taken = last
         start_s = self.start_s + self.order.frame_s * np.arange(
-            first, last, dtype=float
+            first, last, dtype=np.float64
         )
         return Frames(
             start_s,

@@ -13,6 +13,7 @@ from cryoline.acquisition.cli_options import (
     read_config,
 )
 from cryoline.acquisition.config import Config
+from cryoline.acquisition.dose_refusals import fluence_text
 from cryoline.acquisition.errors import ConfigError
 
 __all__ = ["app", "blank"]
@@ -76,7 +77,7 @@ def reconcile(config: ConfigOption = None, as_json: JsonOption = False) -> None:
         print_json(done.as_dict())
     else:
         for settlement in done.settled:
-            fluence = f"{settlement.fluence_e_per_nm2:.3g} e/nm2"
+            fluence = fluence_text(settlement.fluence_e_per_nm2)
             over = ", OVER its reservation" if settlement.over else ""
             OUT.print(f"settled   {settlement.ticket_uid}  {fluence}{over}")
         for uid in done.released:
@@ -133,7 +134,7 @@ def settle(
 
     with open_ledger(read_config(config)) as ledger:
         settled = ledger.settle_by_hand(ticket, charge_c=charge_c, reason=reason)
-    OUT.print(f"charged {settled.fluence_e_per_nm2:.3g} e/nm2")
+    OUT.print(f"charged {fluence_text(settled.fluence_e_per_nm2)}")
     if settled.backup_problem:
         OUT.print(escape(settled.backup_problem), style="yellow", soft_wrap=True)
 
@@ -158,8 +159,8 @@ def limit(
         ledger.set_limit(specimen, region, e_per_nm2, reason=reason)
         usage = ledger.usage(specimen, region)
     OUT.print(
-        f"{specimen}, {region}: {usage.limit_e_per_nm2:.3g} e/nm2 at most, "
-        f"{usage.left_e_per_nm2:.3g} left"
+        f"{specimen}, {region}: {fluence_text(usage.limit_e_per_nm2)} at most, "
+        f"{fluence_text(usage.left_e_per_nm2)} left"
     )
 
 

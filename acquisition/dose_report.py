@@ -154,7 +154,8 @@ def render(report: DoseReport, console: Console) -> None:
         left = sum(series.left_e_per_nm2.values())
         state = "its session runs" if series.is_owner_alive else "its session is gone"
         console.print(
-            f"open series {series.uid}: {fluence_text(left)} not drawn yet, {state}"
+            f"open series {series.uid}: {fluence_text(left)} not drawn yet, {state}",
+            soft_wrap=True,
         )
     if not report.is_backup_current:
         console.print(

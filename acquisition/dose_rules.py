@@ -95,7 +95,7 @@ def refuse_restarted(
         return
     if boot_id == seen[0]:
         if counter < seen[1]:
-            raise LedgerError(_went_back(source, counter, seen[1]))
+            raise LedgerError(f"dose: {_went_back(source, counter, seen[1])}")
         return
     tickets = [t for t in list_open_tickets(connection) if t.source == source]
     if tickets:

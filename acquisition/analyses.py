@@ -6,7 +6,9 @@ from typing import Any, Final, Protocol
 
 from numpy.typing import NDArray
 
+from cryoline.analysis import live_eds
 from cryoline.analysis.live import ANALYSIS_VERSION, CyclingRouter
+from cryoline.analysis.live_eds import MAPS_VERSION, EdsMapsRouter
 
 __all__ = ["ANALYSES", "Analysis", "Outlet", "Save"]
 
@@ -67,5 +69,16 @@ ANALYSES: Final = (
         CyclingRouter.quantity,
         ANALYSIS_VERSION,
         lambda outlet: CyclingRouter(outlet.emit, original_key=outlet.original_key),
+    ),
+    Analysis(
+        EdsMapsRouter.quantity,
+        MAPS_VERSION,
+        lambda outlet: EdsMapsRouter(
+            outlet.emit,
+            outlet.save,
+            outlet.open_events,
+            original_key=outlet.original_key,
+        ),
+        live_eds.warm_up,
     ),
 )

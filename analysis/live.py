@@ -6,14 +6,21 @@ documents, so a second pass over the same run gives the same bytes.
 """
 
 import math
-import uuid
 from collections.abc import Callable, Mapping
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import numpy as np
 from event_model import DocumentRouter
 from numpy.typing import NDArray
 
+from cryoline.analysis.derived_run import (
+    FLAG,
+    INTEGER,
+    TIME,
+    Column,
+    DerivedRun,
+    Emit,
+)
 from cryoline.analysis.errors import StreamError
 from cryoline.analysis.voltammetry import (
     CE_FLAG_ABOVE,
@@ -42,56 +49,45 @@ POINT_COLUMNS: Final = (
 )
 """What a stream `points` must have, after the device's own prefix."""
 
-_NAMESPACE: Final = uuid.UUID("a4bf0c5e-1b0c-5d0e-9a5c-0f5e7c1d2b36")
 _SOURCE: Final = "cryoline.analysis.voltammetry"
 
 
-class _Column(NamedTuple):
-    dtype: str
-    dtype_numpy: str
-    units: str | None = None
-    precision: int | None = None
+_CHARGE: Final = Column("number", "<f8", "mAh", 7)
+_SPECIFIC: Final = Column("number", "<f8", "mAh/g", 2)
+_CURRENT: Final = Column("number", "<f8", "A", 9)
 
-
-_INTEGER: Final = _Column("integer", "<i8")
-_FLAG: Final = _Column("boolean", "|b1")
-_CHARGE: Final = _Column("number", "<f8", "mAh", 7)
-_SPECIFIC: Final = _Column("number", "<f8", "mAh/g", 2)
-_CURRENT: Final = _Column("number", "<f8", "A", 9)
-_TIME: Final = _Column("number", "<f8", "s", 3)
-
-_STREAMS: Final[dict[str, dict[str, _Column]]] = {
+_STREAMS: Final[dict[str, dict[str, Column]]] = {
     "half_cycles": {
-        "half_cycle": _INTEGER,
-        "cycle_number": _INTEGER,
+        "half_cycle": INTEGER,
+        "cycle_number": INTEGER,
         "charge_mah": _CHARGE,
         "integral_mah": _CHARGE,
-        "counter_disagrees": _FLAG,
+        "counter_disagrees": FLAG,
         "charge_mah_per_g": _SPECIFIC,
-        "scan_rate_mv_per_s": _Column("number", "<f8", "mV/s", 4),
-        "points": _INTEGER,
-        "duration_s": _TIME,
-        "instrument_time_end_s": _TIME,
-        "complete": _FLAG,
+        "scan_rate_mv_per_s": Column("number", "<f8", "mV/s", 4),
+        "points": INTEGER,
+        "duration_s": TIME,
+        "instrument_time_end_s": TIME,
+        "complete": FLAG,
     },
     "cycles": {
-        "cycle_number": _INTEGER,
+        "cycle_number": INTEGER,
         "lithiation_mah": _CHARGE,
         "delithiation_mah": _CHARGE,
-        "coulombic_efficiency": _Column("number", "<f8", "", 5),
-        "ce_flag": _FLAG,
-        "counter_disagrees": _FLAG,
+        "coulombic_efficiency": Column("number", "<f8", "", 5),
+        "ce_flag": FLAG,
+        "counter_disagrees": FLAG,
         "lithiation_mah_per_g": _SPECIFIC,
         "delithiation_mah_per_g": _SPECIFIC,
-        "points": _INTEGER,
-        "instrument_time_end_s": _TIME,
-        "complete": _FLAG,
+        "points": INTEGER,
+        "instrument_time_end_s": TIME,
+        "complete": FLAG,
     },
     "peaks": {
-        "cycle_number": _INTEGER,
-        "half_cycle": _INTEGER,
-        "direction": _Column("string", "<U8"),
-        "potential_v": _Column("number", "<f8", "V", 4),
+        "cycle_number": INTEGER,
+        "half_cycle": INTEGER,
+        "direction": Column("string", "<U8"),
+        "potential_v": Column("number", "<f8", "V", 4),
         "current_a": _CURRENT,
         "prominence_a": _CURRENT,
     },
@@ -168,30 +164,26 @@ class CyclingRouter(DocumentRouter):  # type: ignore[misc,unused-ignore]
 
 
 class _Derived:
-    """One derived run in the making."""
+    """The derived run of one cycling run."""
 
     def __init__(
         self,
-        emit: Callable[[str, dict[str, Any]], None],
+        emit: Emit,
         quantity: str,
         raw_start: Mapping[str, Any],
         original_key: str | None,
     ) -> None:
-        self._emit = emit
-        self._name = f"{raw_start['uid']}/{quantity}"
-        self._uid = self._make_uid("start")
         mass_mg = (raw_start.get("electrode") or {}).get("mass_mg")
         self._mass_known = mass_mg is not None
         self._accumulator = CycleAccumulator(electrode_mass_mg=mass_mg)
         self._sweep: NDArray[np.float64] = np.empty((3, 0))
-        self._num_events: dict[str, int] = {}
-        start = {
-            "uid": self._uid,
-            "time": raw_start["time"],
-            "original_run_uid": raw_start["uid"],
-            "quantity": quantity,
-            "analysis_version": ANALYSIS_VERSION,
-            "parameters": {
+        self._run = DerivedRun(
+            emit,
+            quantity,
+            raw_start,
+            original_key,
+            version=ANALYSIS_VERSION,
+            parameters={
                 "ce_flag_above": CE_FLAG_ABOVE,
                 "counter_floor_mah": COUNTER_FLOOR_MAH,
                 "counter_tolerance": COUNTER_TOLERANCE,
@@ -199,15 +191,9 @@ class _Derived:
                 "minimum_prominence": MINIMUM_PROMINENCE,
                 "smoothing_v": SMOOTHING_V,
             },
-            **{
-                key: raw_start[key]
-                for key in ("specimen", "ancestors", "technique")
-                if key in raw_start
-            },
-        }
-        if original_key is not None:
-            start["original_key"] = original_key
-        emit("start", start)
+            streams=_STREAMS,
+            source=_SOURCE,
+        )
 
     def take(self, points: Mapping[str, Any], time: float) -> None:
         """Add a page of points, and emit what ended within it."""
@@ -223,16 +209,7 @@ class _Derived:
         """Emit what is still open, and the stop document."""
         complete = raw_stop["exit_status"] == "success"
         self._emit_rows(self._accumulator.finish(complete=complete), raw_stop["time"])
-        stop = {
-            "uid": self._make_uid("stop"),
-            "run_start": self._uid,
-            "time": raw_stop["time"],
-            "exit_status": raw_stop["exit_status"],
-            "num_events": dict(self._num_events),
-        }
-        if raw_stop.get("reason"):
-            stop["reason"] = raw_stop["reason"]
-        self._emit("stop", stop)
+        self._run.end(raw_stop)
 
     def _emit_rows(self, ended: Completed, time: float) -> None:
         for half in ended.half_cycles:
@@ -260,51 +237,7 @@ class _Derived:
             for name in _STREAMS[stream]
             if self._mass_known or not name.endswith(_PER_GRAM)
         ]
-        if stream not in self._num_events:
-            self._emit("descriptor", self._describe(stream, columns, time))
-            self._num_events[stream] = 0
-        self._num_events[stream] += 1
-        number = self._num_events[stream]
-        event = {
-            "uid": self._make_uid(f"{stream}/{number}"),
-            "descriptor": self._make_uid(stream),
-            "seq_num": number,
-            "time": time,
-            "data": {name: row[name] for name in columns},
-            "timestamps": dict.fromkeys(columns, time),
-            "filled": {},
-        }
-        self._emit("event", event)
-
-    def _describe(self, stream: str, columns: list[str], time: float) -> dict[str, Any]:
-        keys = {name: _data_key(_STREAMS[stream][name]) for name in columns}
-        return {
-            "uid": self._make_uid(stream),
-            "run_start": self._uid,
-            "time": time,
-            "name": stream,
-            "data_keys": keys,
-            "object_keys": {stream: columns},
-            "configuration": {stream: {"data": {}, "timestamps": {}, "data_keys": {}}},
-            "hints": {stream: {"fields": columns}},
-        }
-
-    def _make_uid(self, part: str) -> str:
-        return str(uuid.uuid5(_NAMESPACE, f"{self._name}/{part}"))
-
-
-def _data_key(column: _Column) -> dict[str, Any]:
-    key: dict[str, Any] = {
-        "source": _SOURCE,
-        "dtype": column.dtype,
-        "dtype_numpy": column.dtype_numpy,
-        "shape": [],
-    }
-    if column.units is not None:
-        key["units"] = column.units
-    if column.precision is not None:
-        key["precision"] = column.precision
-    return key
+        self._run.event(stream, row, time, columns)
 
 
 def _prefix_of_points(descriptor: Mapping[str, Any]) -> str | None:

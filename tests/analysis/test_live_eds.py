@@ -1,0 +1,153 @@
+import io
+
+import event_model
+import h5py
+import numpy as np
+import pytest
+
+from cryoline.analysis.errors import StreamError
+from cryoline.analysis.live_eds import EdsMapsRouter
+from cryoline.sim.phantom import make_wire
+from cryoline.sim.specimen_voxels import list_voxels
+from cryoline.sim.tilt_render import render_tilt_series
+
+ANGLES_DEG = (0.0, 30.0)
+# Net counts in the windows, N = 1, at 1/25 of 1.97e6 e/nm2: first-principles yields of
+# the simulated laboratory's validation table.
+NET = {"Si": 11_901, "O": 4804, "F": 2888, "C": 1525}
+
+
+@pytest.fixture(scope="module")
+def series():
+    voxels = list_voxels(make_wire(seed=3))
+    fluence = 1.97e6 * len(ANGLES_DEG) / 25
+    rendered = render_tilt_series(
+        voxels, angles_deg=ANGLES_DEG, fluence_e_per_nm2=fluence
+    )
+    return [tilt.eds for tilt in rendered]
+
+
+@pytest.fixture(scope="module")
+def content(series):
+    """The detector's file, as bytes."""
+    file = io.BytesIO()
+    with h5py.File(file, "w") as content:
+        entry = content.create_group("entry")
+        entry.attrs.update(
+            width_px=512, height_px=512, pixel_nm=2.134, energy_per_channel_ev=10.0
+        )
+        for name in ("y", "x", "channel"):
+            values = np.concatenate([getattr(tilt, name) for tilt in series])
+            entry[f"events/{name}"] = values
+        entry["spectrum/data"] = np.stack([tilt.spectrum for tilt in series])
+    return file.getvalue()
+
+
+def documents(series, *, resource=True, beyond=0):
+    """The documents of a run of these tilts."""
+    run = event_model.compose_run(metadata={"specimen": "nw-01"})
+    yield "start", run.start_doc
+    number = {"source": "sim", "dtype": "number", "shape": []}
+    whole = {"source": "sim", "dtype": "integer", "shape": []}
+    keys = {
+        "stage_alpha_deg": number,
+        "eds_first_event": whole,
+        "eds_last_event": whole,
+        "eds_live_time_s": number,
+    }
+    stream = run.compose_descriptor(name="primary", data_keys=keys)
+    yield "descriptor", stream.descriptor_doc
+    if resource:
+        yield (
+            "stream_resource",
+            {
+                "uid": "r",
+                "data_key": "eds_spectrum",
+                "uri": "file://localhost/eds.h5",
+                "mimetype": "application/x-hdf5",
+                "parameters": {},
+                "run_start": run.start_doc["uid"],
+            },
+        )
+    first = 0
+    for tilt_deg, tilt in zip(ANGLES_DEG, series, strict=True):
+        last = first + len(tilt) + beyond
+        data = {
+            "stage_alpha_deg": tilt_deg,
+            "eds_first_event": first,
+            "eds_last_event": last,
+            "eds_live_time_s": 110.0,
+        }
+        yield (
+            "event",
+            stream.compose_event(data=data, timestamps=dict.fromkeys(data, 0.0)),
+        )
+        first = last
+    yield "stop", run.compose_stop()
+
+
+def derive(docs, content):
+    """Return what the router emits and saves."""
+    emitted, saved = [], []
+    router = EdsMapsRouter(
+        lambda name, doc: emitted.append((name, doc)),
+        lambda key, array, **what: saved.append((key, array, what)),
+        lambda uri: h5py.File(io.BytesIO(content), "r"),
+        original_key="raw",
+    )
+    for name, doc in docs:
+        router(name, doc)
+    return emitted, saved
+
+
+def test_each_tilt_gives_its_maps_and_net_counts(series, content):
+    emitted, saved = derive(documents(series), content)
+
+    rows = [doc["data"] for name, doc in emitted if name == "event"]
+    assert [row["tilt_deg"] for row in rows] == list(ANGLES_DEG)
+    for element, counts in NET.items():
+        assert rows[0][f"{element}_net"] == pytest.approx(counts, rel=0.2), element
+    kept = [array for _, array, what in saved if not what["live"]]
+    assert [array.shape for array in kept] == [(4, 512, 512)] * 2
+    silicon = kept[0][0].sum(axis=0)
+    # A wire along y, of 75 nm = 35 px, crosses the middle of the field.
+    assert silicon[238:274].sum() > 0.85 * silicon.sum()
+
+
+def test_every_document_passes_the_validators(series, content):
+    emitted, _ = derive(documents(series), content)
+
+    for name, doc in emitted:
+        validator = event_model.schema_validators[event_model.DocumentNames[name]]
+        validator.validate(doc)
+    assert emitted[0][1]["quantity"] == "element-maps"
+    assert emitted[-1][1]["num_events"] == {"maps": 2}
+
+
+def test_a_second_pass_gives_the_same(series, content):
+    docs = list(documents(series))
+
+    (one, first), (two, second) = derive(docs, content), derive(docs, content)
+
+    assert one == two
+    assert all((a[1] == b[1]).all() for a, b in zip(first, second, strict=True))
+
+
+def test_a_run_without_x_rays_gives_nothing(content):
+    run = event_model.compose_run()
+    emitted, saved = derive(
+        [("start", run.start_doc), ("stop", run.compose_stop())], content
+    )
+
+    assert not emitted
+    assert not saved
+
+
+def test_a_file_that_was_cut_short_is_named(series, content):
+    with pytest.raises(StreamError, match=r"event 2 says counts .* was it cut short"):
+        derive(documents(series, beyond=1), content)
+
+
+def test_counts_without_a_file_are_refused(series, content):
+    with pytest.raises(StreamError, match="no stream resource names the file of eds_"):
+        derive(documents(series, resource=False), content)

@@ -14,7 +14,7 @@ from ophyd.status import wait as wait_for
 from cryoline.devices.errors import MoveFailed
 from cryoline.devices.exchange import in_thread, read, write
 
-__all__ = ["CryoStage", "CryoStageMotors", "StageAxis"]
+__all__ = ["CryoStage", "CryoStageMotors", "MotorAxis", "StageAxis"]
 
 _LOOK_EVERY_S: Final = 0.1
 """Wall time between two looks at an axis that moves."""
@@ -60,12 +60,7 @@ class StageAxis(PVPositioner):
 
     def check_value(self, pos: float) -> None:
         """Raise ValueError for a position beyond the limits of the axis."""
-        low, high = self.limits
-        if not low <= pos <= high:
-            raise ValueError(
-                f"{self._who}: {pos:g} {self.egu} is outside {low:g}..{high:g} "
-                f"{self.egu}; choose a position in between"
-            )
+        _refuse_outside(self, pos, *self.limits)
 
     def move(
         self,
@@ -107,7 +102,7 @@ class StageAxis(PVPositioner):
                 if self._is_good_stop:
                     return
                 raise MoveFailed(
-                    f"{self._who}: stopped at {at:g} {self.egu} on the way to "
+                    f"{_name_of(self)}: stopped at {at:g} {self.egu} on the way to "
                     f"{position:g} {self.egu}; send it again"
                 )
             looks_at_rest = looks_at_rest + 1 if is_done else 0
@@ -115,17 +110,17 @@ class StageAxis(PVPositioner):
                 return
             if looks_at_rest >= _LOOKS_AT_REST:
                 raise MoveFailed(
-                    f"{self._who}: it is at rest at {at:g} {self.egu}, sent to "
+                    f"{_name_of(self)}: it is at rest at {at:g} {self.egu}, sent to "
                     f"{position:g} {self.egu}: {self._why()}"
                 )
             if look == 0 or abs(at - last) > self._tolerance / 10:
                 last, moved_s = at, now_s
             elif now_s - moved_s > self.patience_s:
                 raise MoveFailed(
-                    f"{self._who}: stuck at {at:g} {self.egu}, sent to {position:g} "
-                    f"{self.egu} {now_s - began_s:.0f} s of instrument time ago, and "
-                    f"not moved for {now_s - moved_s:.0f} s; look at the stage, then "
-                    "send it again"
+                    f"{_name_of(self)}: stuck at {at:g} {self.egu}, sent to "
+                    f"{position:g} {self.egu} {now_s - began_s:.0f} s of instrument "
+                    f"time ago, and not moved for {now_s - moved_s:.0f} s; look at the "
+                    "stage, then send it again"
                 )
             pause.wait(_LOOK_EVERY_S)
 
@@ -133,12 +128,20 @@ class StageAxis(PVPositioner):
         message = self._get(self.parent.message)
         return str(message) if message else "was it stopped at the instrument?"
 
-    @property
-    def _who(self) -> str:
-        return f"{self.parent.name}.{self.attr_name}"
-
     def _get(self, signal: EpicsSignalRO) -> Any:
         return read(signal, timeout_s=self.answer_timeout_s)
+
+
+def _name_of(axis: Device) -> str:
+    return f"{axis.parent.name}.{axis.attr_name}"
+
+
+def _refuse_outside(axis: Device, pos: float, low: float, high: float) -> None:
+    if not low <= pos <= high:
+        raise ValueError(
+            f"{_name_of(axis)}: {pos:g} {axis.egu} is outside {low:g}..{high:g} "
+            f"{axis.egu}; choose a position in between"
+        )
 
 
 class _Cold(Device):
@@ -186,10 +189,31 @@ class CryoStage(_Cold):
     z_nm = Cpt(StageAxis, "Z", egu="nm", tolerance=5.0, doc="Height, nm.")
 
 
+class MotorAxis(EpicsMotor):
+    """A motor record; its soft limits are asked, whether or not it passes them on."""
+
+    answer_timeout_s = 5.0
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        """Lowest and highest position; both 0 if there are none."""
+        low, high = self.low_limit_travel, self.high_limit_travel
+        return (
+            read(low, timeout_s=self.answer_timeout_s),
+            read(high, timeout_s=self.answer_timeout_s),
+        )
+
+    def check_value(self, pos: float) -> None:
+        """Raise ValueError for a position beyond the limits of the axis."""
+        low, high = self.limits
+        if low < high:
+            _refuse_outside(self, pos, low, high)
+
+
 class CryoStageMotors(_Cold):
     """The same stage in a laboratory whose axes are motor records."""
 
-    alpha_deg = Cpt(EpicsMotor, "Alpha", doc="Tilt about y, deg.")
-    x_nm = Cpt(EpicsMotor, "X", doc="Across the tilt axis, nm.")
-    y_nm = Cpt(EpicsMotor, "Y", doc="Along the tilt axis, nm.")
-    z_nm = Cpt(EpicsMotor, "Z", doc="Height, nm.")
+    alpha_deg = Cpt(MotorAxis, "Alpha", doc="Tilt about y, deg.")
+    x_nm = Cpt(MotorAxis, "X", doc="Across the tilt axis, nm.")
+    y_nm = Cpt(MotorAxis, "Y", doc="Along the tilt axis, nm.")
+    z_nm = Cpt(MotorAxis, "Z", doc="Height, nm.")

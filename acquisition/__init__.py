@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from cryoline.acquisition.config import Config, find_config, load_config
     from cryoline.acquisition.cycling import cyclic_voltammetry, run_program
+    from cryoline.acquisition.expose import expose_once
     from cryoline.acquisition.operator_step import confirm
     from cryoline.acquisition.session import Session, open_session
     from cryoline.acquisition.specimen import Specimen
@@ -20,6 +21,7 @@ __all__ = [
     "Specimen",
     "confirm",
     "cyclic_voltammetry",
+    "expose_once",
     "find_config",
     "load_config",
     "open_session",
@@ -32,6 +34,7 @@ _WHERE = {
     "Specimen": "specimen",
     "confirm": "operator_step",
     "cyclic_voltammetry": "cycling",
+    "expose_once": "expose",
     "find_config": "config",
     "load_config": "config",
     "open_session": "session",

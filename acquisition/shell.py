@@ -21,15 +21,23 @@ def namespace(session: Session) -> dict[str, Any]:
     import bluesky.plans as bp
 
     from cryoline import acquisition
+    from cryoline.devices import Exposure
 
     plans = {
         name: getattr(acquisition, name)
-        for name in ("confirm", "cyclic_voltammetry", "run_program", "Specimen")
+        for name in (
+            "confirm",
+            "cyclic_voltammetry",
+            "expose_once",
+            "run_program",
+            "Specimen",
+        )
     }
     return {
         "RE": session.RE,
         "session": session,
         "devices": session.devices,
+        "Exposure": Exposure,
         "bp": bp,
         "bps": bps,
         "tiled": LazyCatalog(session.config),

@@ -98,7 +98,8 @@ class Beam(BeamPanel):
         if armed is None:
             raise ExposureRefused(
                 f"{self.name}.trigger(): no ticket of the dose ledger is armed; use "
-                f"expose() in a plan: RE(expose({self.name}, [...], Exposure(...)))"
+                f"expose() in a plan, or RE(expose_once({self.name}, [...], "
+                "Exposure(...)))"
             )
         status = ExposureStatus(self, call_stop_on_failure=False)
         # Sent from here: a blanking that comes later is then later on the wire too.

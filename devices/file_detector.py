@@ -180,7 +180,7 @@ class FileDetector(DetectorPanel):
             raise ExposureRefused(
                 f"{self.name}.trigger(): no exposure with a ticket of the dose ledger "
                 "is expected; a detector records, and does not expose. Use expose() "
-                f"in a plan: RE(expose(beam, [{self.name}], Exposure(...)))"
+                f"in a plan, or RE(expose_once(beam, [{self.name}], Exposure(...)))"
             )
         status = RecordingStatus(self, call_stop_on_failure=False)
 

@@ -83,8 +83,6 @@ class FileDetector(DetectorPanel):
         self._files = {}
         self._current = None
         self._expected = None
-        if self.directory is not None:
-            write(self.file_path, self.directory, timeout_s=self.answer_timeout_s)
         return staged
 
     def unstage(self) -> list[object]:
@@ -92,7 +90,7 @@ class FileDetector(DetectorPanel):
         try:
             if self._stem is not None:
                 self.stop()
-                self._finish_reading_out()
+                self._give_up_what_was()
                 write(self.capture, 0, timeout_s=self.answer_timeout_s)
         finally:
             self._stem = None
@@ -147,7 +145,7 @@ class FileDetector(DetectorPanel):
         def prepare() -> None:
             # Who stops waits for this: the detector waits for nothing afterwards.
             with self._preparing:
-                self._finish_reading_out()
+                self._give_up_what_was()
                 file = self._open(stem, stream, self.frame_shape(value))
                 counter = int(self._get(self.acquire_counter))
                 for signal, wanted in (
@@ -248,8 +246,10 @@ class FileDetector(DetectorPanel):
             )
         if self._current is file and self._get(self.capturing):
             return file
-        for signal, wanted in ((self.capture, 0), (self.file_name, file.name)):
-            write(signal, wanted, timeout_s=self.answer_timeout_s)
+        write(self.capture, 0, timeout_s=self.answer_timeout_s)
+        if self.directory is not None:
+            write(self.file_path, self.directory, timeout_s=self.answer_timeout_s)
+        write(self.file_name, file.name, timeout_s=self.answer_timeout_s)
         write(self.capture, 1, timeout_s=self.answer_timeout_s)
         if not self._get(self.capturing):
             raise ExposureRefused(
@@ -258,8 +258,11 @@ class FileDetector(DetectorPanel):
         self._current = file
         return file
 
-    def _finish_reading_out(self) -> None:
-        """Wait until what was exposed before, and then given up, is written."""
+    def _give_up_what_was(self) -> None:
+        """Let an exposure before this one be written, or wait for it no more.
+
+        Who holds the beam may: what is still waited for is of a session that died.
+        """
         pause = threading.Event()  # never set: a wait without sleep
         deadline_s = time.monotonic() + self.read_out_timeout_s
         while self._get(self.state) == DetectorState.READING_OUT:
@@ -269,6 +272,8 @@ class FileDetector(DetectorPanel):
                     " s; look at its IOC and its disk"
                 )
             pause.wait(_LOOK_EVERY_S / 10)
+        if self._get(self.state) == DetectorState.WAITING:
+            write(self.cancel, 1, timeout_s=self.answer_timeout_s)
 
     def _why(self) -> str:
         return str(self._get(self.message)) or "it gives no reason"

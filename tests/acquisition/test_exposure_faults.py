@@ -273,3 +273,20 @@ def test_a_frozen_beam_is_an_error_and_exposes_nothing_twice(
     assert result.outcome is Outcome.COMPLETE
     assert len(room.log) <= 2
     assert len(room.events()) == 1
+
+
+def test_what_a_killed_session_left_waiting_is_given_up(room: Room) -> None:
+    for name, value in (
+        ("Capture", 0),
+        ("FileName", f"left-by-the-dead-{os.getpid()}"),
+        ("Capture", 1),
+        ("Expect", "ticket-of-the-dead"),
+        ("Acquire", 1),
+    ):
+        epics.caput(f"SIM:HAADF1:{name}", value, wait=True, timeout=10)
+    assert epics.caget("SIM:HAADF1:State_RBV") == 1
+
+    assert room.run(room.once()).outcome is Outcome.COMPLETE
+
+    room.check()
+    assert len(room.events()) == 1

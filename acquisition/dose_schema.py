@@ -54,6 +54,8 @@ CREATE INDEX events_of_ticket ON events (ticket, kind);
 CREATE INDEX events_of_series ON events (series, kind, shape);
 CREATE INDEX events_of_region ON events (specimen, region, kind);
 CREATE INDEX events_of_boot ON events (source, boot_id, counter);
+CREATE INDEX events_over ON events (specimen) WHERE over = 1;
+CREATE INDEX events_reconciled ON events (source) WHERE kind = 'reconcile';
 CREATE INDEX bookings_of_region
     ON bookings (specimen, region, account, milli_e_per_nm2);
 CREATE INDEX bookings_of_event ON bookings (event);

@@ -16,6 +16,7 @@ from cryoline.acquisition.custody_queries import (
     as_open_leg,
     as_row,
     find_open_leg,
+    left_unfinished,
     lineage,
     moved,
     row_of,
@@ -274,12 +275,14 @@ class CustodyRecord:
             line = tuple(lineage(connection, specimen))
             fate = Fate()
             place, state, route, as_of_s = "", "", "", 0.0
+            unfinished: LegStart | None = None
             # The oldest first: what was made and not carried since is where that was.
             for name, until_s in reversed(line):
                 for row in rows_of(connection, name):
                     fate.add(row, until_s)
                     if row.wall_s <= until_s:
                         place, state, route = moved(row, place, state, route)
+                        unfinished = left_unfinished(row, unfinished)
                         as_of_s = row.wall_s
             return CustodyState(
                 specimen=specimen,
@@ -293,4 +296,5 @@ class CustodyRecord:
                 as_of_s=max(as_of_s, fate.flagged_s),
                 ancestors=tuple(name for name, _ in reversed(line[1:])),
                 open_leg=find_open_leg(connection, specimen),
+                unfinished=unfinished,
             )

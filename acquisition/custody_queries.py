@@ -17,6 +17,7 @@ __all__ = [
     "as_open_leg",
     "as_row",
     "find_open_leg",
+    "left_unfinished",
     "lineage",
     "moved",
     "row_of",
@@ -68,6 +69,15 @@ def moved(row: CustodyRow, place: str, state: str, route: str) -> tuple[str, str
     if row.kind == "place":
         return row.body["place"], row.body["state"], route if row.body["state"] else ""
     return place, state, route
+
+
+def left_unfinished(row: CustodyRow, before: LegStart | None) -> LegStart | None:
+    """Return the leg that did not come to its end, after a row."""
+    if row.kind == "enter":
+        return LegStart(**row.body["start"])
+    if row.kind == "leave" and row.body["report"]["outcome"] == "done":
+        return None
+    return None if row.kind == "place" else before
 
 
 def lineage(

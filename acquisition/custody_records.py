@@ -131,6 +131,8 @@ class CustodyState:
     ancestors: tuple[str, ...]
     """Oldest first."""
     open_leg: OpenLeg | None = None
+    unfinished: LegStart | None = None
+    """The leg that it was last on, if that did not come to its end."""
 
     def block(self) -> dict[str, Any]:
         """Return it as it stands in the metadata of runs."""

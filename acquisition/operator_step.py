@@ -5,7 +5,7 @@ from bluesky.utils import MsgGenerator, plan
 
 from cryoline.devices.interfaces import OperatorPanel
 
-__all__ = ["confirm"]
+__all__ = ["confirm", "record_answer"]
 
 
 @plan
@@ -15,6 +15,12 @@ def confirm(operator: OperatorPanel, instruction: str) -> MsgGenerator[None]:
     Raises FailedStatus (from OperatorRefused) if the person refuses.
     """
     yield from bps.abs_set(operator, instruction, wait=True)
+    yield from record_answer(operator)
+
+
+@plan
+def record_answer(operator: OperatorPanel) -> MsgGenerator[None]:
+    """Keep a confirmed instruction as an event of the stream ``operator``."""
     yield from bps.create(name="operator")
     yield from bps.read(operator)
     yield from bps.save()

@@ -67,7 +67,8 @@ class Limit(RouteModel):
     stop_below: _Number | None = None
     refuse_below: _Number | None = None
     flag: Annotated[str, Field(pattern=r"^[a-z0-9-]+$")] | None = None
-    """What the specimen is marked with for life if it is passed; else the signal."""
+    """What the specimen is marked with for life if it is passed; by default the signal
+    without its unit, and nothing for a filling in percent."""
     advice: str = ""
     """What to do about it."""
 
@@ -93,11 +94,13 @@ class Limit(RouteModel):
 
     @property
     def mark(self) -> str:
-        """The flag of a specimen for which this limit was passed."""
+        """The flag of a specimen for which it was passed; none for mere supplies."""
         if self.flag is not None:
             return self.flag
         signal = self.sensor.partition(".")[2]
-        return signal.rpartition("_")[0].replace("_", "-") or signal
+        if signal.endswith("_percent"):
+            return ""
+        return signal.rpartition("_")[0].replace("_", "-")
 
     def severity(self, value: float) -> Severity:
         """Return how bad a reading is within a leg; what is no number stops it."""

@@ -24,6 +24,7 @@ __all__ = [
     "ExposingBeam",
     "ExposureRecorder",
     "ImageRecorder",
+    "InstrumentTimer",
     "OperatorPanel",
     "ProgramRunner",
     "Recording",
@@ -63,6 +64,17 @@ class ProgramRunner(Preparable, Flyable, Protocol):
 
     def describe_collect(self) -> dict[str, Any]:
         """Describe the columns of the points, with units."""
+
+
+class InstrumentTimer(Readable[Any], Protocol):
+    """The instrument's clock; setting it to a duration waits that long."""
+
+    @property
+    def instrument_time_s(self) -> Readable[Any]:
+        """The instrument time, s."""
+
+    def set(self, value: float) -> Status:
+        """Return a status that is done so many seconds of instrument time later."""
 
 
 class OperatorPanel(HasName, Protocol):

@@ -6,9 +6,10 @@ from typing import Any, Final, Protocol
 
 from numpy.typing import NDArray
 
-from cryoline.analysis import live_eds
+from cryoline.analysis import live_eds, live_volume
 from cryoline.analysis.live import ANALYSIS_VERSION, CyclingRouter
 from cryoline.analysis.live_eds import MAPS_VERSION, EdsMapsRouter
+from cryoline.analysis.live_volume import VOLUME_VERSION, VolumeRouter
 
 __all__ = ["ANALYSES", "Analysis", "Outlet", "Save"]
 
@@ -17,7 +18,8 @@ class Save(Protocol):
     """Puts an array of a derived run on disk, and says so in its journal.
 
     ``live`` arrays are pictures that a later one replaces. One may be left out when
-    the worker is behind: if it is given as a function, that is not called then.
+    the worker is behind; the last one is drawn when the run ends, if not before. What
+    is costly is given as a function: it is called when it is drawn, or never.
     """
 
     def __call__(
@@ -80,5 +82,16 @@ ANALYSES: Final = (
             original_key=outlet.original_key,
         ),
         live_eds.warm_up,
+    ),
+    Analysis(
+        VolumeRouter.quantity,
+        VOLUME_VERSION,
+        lambda outlet: VolumeRouter(
+            outlet.emit,
+            outlet.save,
+            outlet.open_events,
+            original_key=outlet.original_key,
+        ),
+        live_volume.warm_up,
     ),
 )

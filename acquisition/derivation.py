@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,12 +18,24 @@ from cryoline.acquisition.run_key import derived_key
 
 __all__ = ["Derivation"]
 
+_Picture: TypeAlias = NDArray[Any] | Callable[[], NDArray[Any]]
+
+
+class _LeftOut(NamedTuple):
+    """A live picture that was not drawn."""
+
+    array: _Picture
+    what: dict[str, Any]
+    was_drawn: bool
+    """By a worker before this one, as far as its file tells."""
+
 
 class Derivation:
     """Takes a raw run's documents; ``is_behind`` says whether more of them wait.
 
-    While they do, live pictures are left out, and counted in ``dropped``. Rows and
-    kept arrays never are.
+    While they do, live pictures are left out. The last one of each is drawn when the
+    run ends, so that it shows the end; those in between are counted in ``dropped``.
+    Rows and kept arrays are never left out.
     """
 
     def __init__(
@@ -38,7 +50,8 @@ class Derivation:
         self.key = derived_key(raw_key, analysis.quantity)
         self.path = _path(layout, self.key)
         self.dropped = 0
-        """Live pictures that were left out."""
+        """Live pictures that were left out for good."""
+        self._left_out: dict[str, _LeftOut] = {}
         self._layout = layout
         self._is_behind = is_behind
         self._journal = DerivedJournal(self.path)
@@ -73,25 +86,40 @@ class Derivation:
     def _emit(self, name: str, doc: dict[str, Any]) -> None:
         if name == "start":
             self._files = ResultFiles(self._layout, doc["uid"])
+        elif name == "stop":
+            self._draw_last_ones()
         self._journal(name, doc)
 
     def _save(
-        self,
-        key: str,
-        array: NDArray[Any] | Callable[[], NDArray[Any]],
-        *,
-        live: bool = False,
-        **what: Any,
+        self, key: str, array: _Picture, *, live: bool = False, **what: Any
+    ) -> None:
+        if not live:
+            self._draw(key, array, what, live=False)
+            return
+        # A worker that was killed has drawn later ones, while its file is ahead.
+        was_drawn = self._journal.is_ahead
+        if (before := self._left_out.pop(key, None)) and not before.was_drawn:
+            self.dropped += 1
+        if was_drawn or self._is_behind():
+            self._left_out[key] = _LeftOut(array, what, was_drawn)
+        else:
+            self._draw(key, array, what, live=True)
+
+    def _draw_last_ones(self) -> None:
+        """Draw what was left out last, unless the journal tells of it already."""
+        for key, (array, what, _) in self._left_out.items():
+            drawn = self._journal.live_versions.get(key, -1)
+            if drawn < what["version"] and not self._journal.is_ahead:
+                self._draw(key, array, what, live=True)
+        self._left_out.clear()
+
+    def _draw(
+        self, key: str, array: _Picture, what: dict[str, Any], *, live: bool
     ) -> None:
         if self._files is None:
             raise JournalError(
                 f"{self.key}: array {key!r} comes before the start document"
             )
-        if live and self._journal.is_ahead:
-            return  # a worker that was killed has drawn later ones
-        if live and self._is_behind():
-            self.dropped += 1
-            return
         drawn = np.asarray(array() if callable(array) else array)
         self._journal(RESULT_FILE, self._files.write(key, drawn, live=live, **what))
 

@@ -10,6 +10,7 @@ import time
 from dataclasses import replace
 
 import event_model
+import h5py
 import numpy as np
 import pytest
 
@@ -235,8 +236,9 @@ class Painter:
 
     quantity = "pictures"
 
-    def __init__(self, outlet, *, fail_at=None, begun=lambda number: None):
+    def __init__(self, outlet, *, fail_at=None, begun=lambda number: None, end=True):
         self._outlet, self._fail_at, self._begun = outlet, fail_at, begun
+        self._draws_at_end = end
         self._uid, self._events, self._sum = "", 0, 0.0
 
     def __call__(self, name, doc):
@@ -257,8 +259,9 @@ class Painter:
             if self._events % 2 == 0:
                 self._draw(doc["time"][-1], np.full((2, 2), self._sum), live=False)
         elif name == "stop":
-            for live in (False, True):
-                self._draw(doc["time"], np.full((2, 2), self._sum), live=live)
+            if self._draws_at_end:
+                for live in (False, True):
+                    self._draw(doc["time"], np.full((2, 2), self._sum), live=live)
             stop = {"run_start": self._uid, "exit_status": doc["exit_status"]}
             self._outlet.emit("stop", stop)
 
@@ -362,6 +365,29 @@ def test_a_picture_is_left_out_if_the_run_went_on_while_rows_were_computed(
     worker.close()
 
     assert pictures(layout) == [(True, 2), (False, 2)]
+
+
+@pytest.mark.parametrize("seen", [0, 3, 4, 5, 6])
+def test_the_last_picture_is_drawn_at_the_end_whatever_came_behind_it(
+    layout, seen
+) -> None:
+    *lines, stop = lines_of_run(cycles=1)
+    # An event of the baseline, say, which nobody draws.
+    lines.append(encode_line("event", {"descriptor": "baseline", "time": 1.7e9}))
+    painter = painting(end=False)
+    append(layout, "run", lines[:seen])
+    catch_up(layout, [painter])
+    append(layout, "run", [*lines[seen:], stop])
+
+    catch_up(layout, [painter])
+
+    live = [version for is_live, version in pictures(layout) if is_live]
+    assert live[-1] == 3
+    assert live.count(3) == 1
+    (folder,) = layout.results.iterdir()
+    with h5py.File(folder / "Si.h5") as file:
+        # 60 rows down, 60 rows up
+        assert file["data"][0, 0] == pytest.approx(60 * (0.9e-5 - 1e-5))
 
 
 @pytest.mark.parametrize("seen", [3, 4, 5, 6])

@@ -7,12 +7,12 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 
 from cryoline.analysis.errors import StreamError
+from cryoline.analysis.figure_parts import new_figure, tidy
 from cryoline.analysis.voltammetry import scan_rate_mv_per_s
 
 __all__ = ["capacity_figure", "charge_curve_figure", "voltammogram_figure"]
@@ -148,12 +148,8 @@ def capacity_figure(
 
 
 def _figure(width_in: float, height_in: float) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(width_in, height_in), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    axes.tick_params(direction="in")
-    axes.spines[["top", "right"]].set_visible(False)
-    return figure, axes
+    figure = new_figure(width_in, height_in)
+    return figure, tidy(figure.add_subplot())
 
 
 def _column(columns: Columns, name: str) -> NDArray[np.float64]:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from cryoline.acquisition.routes import check_route, load_route, shipped_routes
     from cryoline.acquisition.session import Session, open_session
     from cryoline.acquisition.specimen import Specimen
-    from cryoline.acquisition.transfer import transfer
+    from cryoline.acquisition.transfer_plan import transfer
 
 __all__ = [
     "Config",
@@ -51,7 +51,7 @@ _WHERE = {
     "open_session": "session",
     "run_program": "cycling",
     "shipped_routes": "routes",
-    "transfer": "transfer",
+    "transfer": "transfer_plan",
 }
 
 

@@ -17,7 +17,7 @@ from cryoline.acquisition.custody import CustodyRecord
 from cryoline.acquisition.errors import PlanRefused, TransferStopped
 from cryoline.acquisition.routes import load_route
 from cryoline.acquisition.specimen import Specimen
-from cryoline.acquisition.transfer import transfer
+from cryoline.acquisition.transfer_plan import transfer
 from cryoline.devices.errors import OperatorRefused, SettingRefused
 from cryoline.sim import transfer_state as st
 from cryoline.sim.errors import RefusedError

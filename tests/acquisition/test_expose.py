@@ -249,8 +249,10 @@ class Bench:
         self.exposure: Exposure = self.world.exposure
         self.beam, self.haadf = self.world.beam, self.world.haadf
         self.ledger = DoseLedger(path / "dose.sqlite", limit_e_per_nm2=1e7)
-        managers = {} if handles_ctrl_c else {"context_managers": []}
-        self.engine = RunEngine({}, call_returns_result=True, **managers)
+        managers: list[Any] | None = None if handles_ctrl_c else []
+        self.engine: Any = RunEngine(
+            {}, call_returns_result=True, context_managers=managers
+        )
         self.guard: DoseGuard = install(self.engine, self.ledger, self.beam)
         self.documents: list[tuple[str, dict[str, Any]]] = []
         self.early: list[dict[str, Any]] = []
@@ -386,7 +388,6 @@ KINDS = {
     "hard pause": ("pause", "resume"),
     "deferred pause": ("deferred pause", "resume"),
     "pause, then abort": ("pause", "abort"),
-    "pause, then stop": ("pause", "stop"),
     "pause, then halt": ("pause", "halt"),
     "abort": ("abort", ""),
     "stop": ("stop", ""),
@@ -437,13 +438,15 @@ def quick_checkpoints(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(asyncio, "sleep", lambda s, **_: sleep(min(s, 0.02)))
 
 
-def run_matrix(bench: Bench, kind: str, *, first: str = "stage") -> None:
-    """Interrupt one exposure at each message from the first of this name on."""
+def run_matrix(
+    bench: Bench, kind: str, *, first: str = "stage", last: str = "unstage"
+) -> None:
+    """Interrupt one exposure at each message from one to another, named."""
     messages: list[str] = []
     bench.engine.msg_hook = lambda msg: messages.append(msg.command)
     bench.engine(bench.once())
     assert len(messages) > 15
-    numbers = range(messages.index(first), len(messages))
+    numbers = range(messages.index(first), messages.index(last) + 1)
 
     for number in numbers:
         began = len(bench.world.log)
@@ -514,13 +517,13 @@ def lab_bench(lab: Lab, tmp_path: Path) -> Iterator[Bench]:
 
 
 @pytest.mark.lab
-@pytest.mark.parametrize("kind", ["hard pause", "abort", "halt", "exception"])
+@pytest.mark.parametrize("kind", ["hard pause", "abort", "halt"])
 def test_the_same_on_real_pvs(
     kind: str, lab_bench: Bench, quick_checkpoints: None
 ) -> None:
     import epics
 
-    run_matrix(lab_bench, kind, first="reserve_dose")
+    run_matrix(lab_bench, kind, first="set", last="save")
 
     charge_c = sum(record["charge_c"] for record in lab_bench.world.log)
     assert epics.caget("SIM:TRUTH:BeamCharge_RBV") == pytest.approx(charge_c)

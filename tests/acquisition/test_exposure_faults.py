@@ -113,6 +113,7 @@ class Room:
 def session(instrument: Any) -> Iterator[Session]:
     session = open_session(instrument.config)
     yield session
+    assert session.dose is not None
     session.dose.beat.stop()
 
 

@@ -297,24 +297,77 @@ def test_a_full_backup_disk_is_said_and_the_charge_stands(
         first, second = reserve(ledger), reserve(ledger)
         ledger.settle(first.uid, result(first, 1))
         whole = backup.read_bytes()
+        connect = dose_backup._connect  # noqa: SLF001
 
-        def full(_: int) -> None:
-            raise OSError(28, "No space left on device")
+        def full(path: Path, options: str) -> sqlite3.Connection:
+            # SQLite itself says then what it says on a full disk.
+            connection = connect(path, options)
+            connection.execute("PRAGMA max_page_count = 1")
+            return connection
 
-        monkeypatch.setattr(dose_backup.os, "fsync", full)
-        settled = ledger.settle(second.uid, result(second, 2))
-
+        monkeypatch.setattr(dose_backup, "_connect", full)
+        counter = 2
+        while not (
+            settled := ledger.settle(second.uid, result(second, counter))
+        ).backup_problem:
+            whole = backup.read_bytes()
+            second = reserve(ledger, counter)
+            counter += 1
         assert settled.backup_problem == (
-            f"dose: the ledger's backup {backup} could not be renewed ([Errno 28] No "
-            "space left on device); the ledger itself is safe. Free space there, or "
-            "name another place as dose.backup"
+            f"dose: the ledger's backup {backup} could not be renewed (database or "
+            "disk is full); the ledger itself is safe. Free space there, or name "
+            "another place as dose.backup"
         )
         assert ledger.unsettled() == []
         assert backup.read_bytes() == whole
         assert list(tmp_path.glob("*.tmp")) == []
         monkeypatch.undo()
-        third = reserve(ledger, 2)
-        assert ledger.settle(third.uid, result(third, 3)).backup_problem == ""
+        third = reserve(ledger, counter)
+        settled = ledger.settle(third.uid, result(third, counter + 1))
+        assert settled.backup_problem == ""
+        assert rows(backup) == rows(path)
+
+
+def rows(path: Path) -> list[tuple[Any, ...]]:
+    with closing(sqlite3.connect(path)) as connection:
+        return [
+            row
+            for table in ("events", "bookings")
+            for row in connection.execute(f"SELECT * FROM {table} ORDER BY id")
+        ]
+
+
+def test_a_charge_appends_to_the_backup_and_does_not_copy_it_all(
+    path: Path, tmp_path: Path
+) -> None:
+    backup = tmp_path / "elsewhere.sqlite"
+    with opened(path, backup=backup) as ledger:
+        inodes = set()
+        for n in range(4):
+            reserve(ledger, n)
+            ticket = reserve(ledger, n)
+            ledger.settle(ticket.uid, result(ticket, n + 1))
+            inodes.add(backup.stat().st_ino)
+            assert rows(backup) == rows(path)
+
+    assert len(inodes) == 1
+    assert {p.name for p in tmp_path.glob("elsewhere.sqlite*")} == {
+        "elsewhere.sqlite",
+        "elsewhere.sqlite.lock",
+    }
+
+
+@pytest.mark.parametrize("content", [b"", b"not a database at all" * 50])
+def test_a_backup_that_is_no_copy_is_made_anew(
+    path: Path, tmp_path: Path, content: bytes
+) -> None:
+    backup = tmp_path / "elsewhere.sqlite"
+    with opened(path, backup=backup) as ledger:
+        backup.write_bytes(content)
+        ticket = reserve(ledger)
+        assert ledger.settle(ticket.uid, result(ticket)).backup_problem == ""
+
+        assert rows(backup) == rows(path)
 
 
 def test_a_backup_without_a_directory_is_said_at_the_first_charge(path: Path) -> None:

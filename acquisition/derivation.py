@@ -106,10 +106,9 @@ class Derivation:
             self._draw(key, array, what, live=True)
 
     def _draw_last_ones(self) -> None:
-        """Draw what was left out last, unless the journal tells of it already."""
+        """Draw what was left out last; a line that is there already stays."""
         for key, (array, what, _) in self._left_out.items():
-            drawn = self._journal.live_versions.get(key, -1)
-            if drawn < what["version"] and not self._journal.is_ahead:
+            if not self._journal.is_ahead:
                 self._draw(key, array, what, live=True)
         self._left_out.clear()
 

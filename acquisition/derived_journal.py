@@ -42,8 +42,6 @@ class DerivedJournal:
         self._length = 0
         self._certain = _end_of_certain(self._old)
         self._fd = -1
-        self.live_versions: dict[str, int] = {}
-        """The version of each live picture that the file tells of, so far."""
 
     def __call__(self, name: str, doc: Mapping[str, Any]) -> None:
         """Take the next document; it is on disk when this returns.
@@ -98,7 +96,6 @@ class DerivedJournal:
         self._cut_unless(line)
         self._append(line[len(self._torn()) :])
         self._length += len(line)
-        self._note_live(line)
 
     def _pass_live(self) -> bytes:
         """Go past lines that tell of live pictures; return the last one."""
@@ -107,12 +104,7 @@ class DerivedJournal:
             line := self._old[self._length : end]
         ):
             self._length, last = end, line
-            self._note_live(line)
         return last
-
-    def _note_live(self, line: bytes) -> None:
-        doc = decode_line(line)[1]
-        self.live_versions[doc["key"]] = doc["version"]
 
     def _torn(self) -> bytes:
         """Return what a kill left of a line, if that is all that is left."""

@@ -9,6 +9,7 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 from event_model import DocumentRouter
+from numpy.typing import NDArray
 
 from cryoline.analysis.derived_run import INTEGER, TIME, Column, DerivedRun, Emit
 from cryoline.analysis.eds import (
@@ -62,6 +63,8 @@ class EdsTilt(NamedTuple):
     live_time_s: float
     maps: ElementMaps
     net: NetCounts
+    quadrant_counts: NDArray[np.int64]
+    """(quadrant,), of all energies: what the holder shadows is missing here."""
     data: Mapping[str, Any]
     """The event's, by the keys of its stream."""
     time: float
@@ -125,7 +128,7 @@ class EdsStream:
         with closing(self._open_events(uri)) as file:
             entry = file["entry"]
             columns = {}
-            for name in ("y", "x", "channel"):
+            for name in ("y", "x", "channel", "quadrant"):
                 column = entry["events"][name]
                 if not 0 <= first <= last <= len(column):
                     raise StreamError(
@@ -137,6 +140,7 @@ class EdsStream:
             pixel_nm = float(entry.attrs["pixel_nm"])
             per_channel_ev = float(entry.attrs["energy_per_channel_ev"])
             channels = entry["spectrum/data"].shape[-1]
+        quadrants = np.bincount(columns.pop("quadrant"))
         maps = element_maps(
             Events(**columns),
             HE_2021,
@@ -153,6 +157,7 @@ class EdsStream:
             float(data.get(f"{prefix}live_time_s", float("nan"))),
             maps,
             net,
+            quadrants,
             data,
             float(doc["time"]),
         )

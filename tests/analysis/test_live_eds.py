@@ -7,6 +7,8 @@ import pytest
 
 from cryoline.analysis.errors import StreamError
 from cryoline.analysis.live_eds import EdsMapsRouter
+from cryoline.analysis.live_volume import VolumeRouter
+from cryoline.analysis.volume import VolumeSettings
 from cryoline.sim.phantom import make_wire
 from cryoline.sim.specimen_voxels import list_voxels
 from cryoline.sim.tilt_render import render_tilt_series
@@ -36,14 +38,14 @@ def content(series):
         entry.attrs.update(
             width_px=512, height_px=512, pixel_nm=2.134, energy_per_channel_ev=10.0
         )
-        for name in ("y", "x", "channel"):
+        for name in ("y", "x", "channel", "quadrant"):
             values = np.concatenate([getattr(tilt, name) for tilt in series])
             entry[f"events/{name}"] = values
         entry["spectrum/data"] = np.stack([tilt.spectrum for tilt in series])
     return file.getvalue()
 
 
-def documents(series, *, resource=True, beyond=0):
+def documents(series, *, resource=True, beyond=0, charge_c=(1e-9, 1e-9)):
     """The documents of a run of these tilts."""
     run = event_model.compose_run(metadata={"specimen": "nw-01"})
     yield "start", run.start_doc
@@ -54,6 +56,7 @@ def documents(series, *, resource=True, beyond=0):
         "eds_first_event": whole,
         "eds_last_event": whole,
         "eds_live_time_s": number,
+        "beam_charge_c": number,
     }
     stream = run.compose_descriptor(name="primary", data_keys=keys)
     yield "descriptor", stream.descriptor_doc
@@ -70,13 +73,14 @@ def documents(series, *, resource=True, beyond=0):
             },
         )
     first = 0
-    for tilt_deg, tilt in zip(ANGLES_DEG, series, strict=True):
+    for tilt_deg, tilt, charge in zip(ANGLES_DEG, series, charge_c, strict=True):
         last = first + len(tilt) + beyond
         data = {
             "stage_alpha_deg": tilt_deg,
             "eds_first_event": first,
             "eds_last_event": last,
             "eds_live_time_s": 110.0,
+            "beam_charge_c": charge,
         }
         yield (
             "event",
@@ -86,14 +90,19 @@ def documents(series, *, resource=True, beyond=0):
     yield "stop", run.compose_stop()
 
 
-def derive(docs, content):
+def derive(docs, content, router=EdsMapsRouter, **options):
     """Return what the router emits and saves."""
     emitted, saved = [], []
-    router = EdsMapsRouter(
+
+    def save(key, array, **what):
+        saved.append((key, array() if callable(array) else array, what))
+
+    router = router(
         lambda name, doc: emitted.append((name, doc)),
-        lambda key, array, **what: saved.append((key, array, what)),
+        save,
         lambda uri: h5py.File(io.BytesIO(content), "r"),
         original_key="raw",
+        **options,
     )
     for name, doc in docs:
         router(name, doc)
@@ -151,3 +160,43 @@ def test_a_file_that_was_cut_short_is_named(series, content):
 def test_counts_without_a_file_are_refused(series, content):
     with pytest.raises(StreamError, match="no stream resource names the file of eds_"):
         derive(documents(series, resource=False), content)
+
+
+SMALL = VolumeSettings(size_voxels=32, bin_px=8, final_iterations=3)
+
+
+def test_a_volume_grows_with_each_tilt_and_is_kept_at_the_end(series, content):
+    emitted, saved = derive(documents(series), content, VolumeRouter, settings=SMALL)
+
+    assert emitted[0][1]["quantity"] == "element-volumes"
+    rows = [doc["data"] for name, doc in emitted if name == "event"]
+    assert [row["tilts"] for row in rows] == [1, 2]
+    kinds = [(what["live"], what["version"]) for _, _, what in saved]
+    assert kinds == [(True, 1), (True, 2), (False, 2), (True, 3)]
+    assert all(array.shape == (4, 32, 32, 32) for _, array, _ in saved)
+    assert saved[0][2]["scale_nm"] == pytest.approx([1.0, *3 * [8 * 2.134]])
+    # Two tilts can't tell how high the wire lies, but where across the tilt axis.
+    across = saved[2][1][0].sum(axis=(0, 2))
+    assert across[13:19].sum() > 0.6 * across.sum()
+
+
+def test_a_volume_knows_how_long_a_tilt_was_exposed(series, content):
+    emitted, _ = derive(
+        documents(series, charge_c=(1e-9, 5e-10)),
+        content,
+        VolumeRouter,
+        settings=SMALL,
+    )
+
+    first, second = [doc["data"] for name, doc in emitted if name == "event"]
+    assert first["exposure"] == pytest.approx(1.0, abs=0.03)
+    assert second["exposure"] == pytest.approx(0.5, abs=0.02)
+
+
+def test_an_exposure_without_charge_adds_nothing(series, content):
+    emitted, saved = derive(
+        documents(series, charge_c=(1e-9, 0.0)), content, VolumeRouter, settings=SMALL
+    )
+
+    assert [name for name, _ in emitted].count("event") == 1
+    assert [what["version"] for _, _, what in saved] == [1, 1, 2]

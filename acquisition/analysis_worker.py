@@ -39,6 +39,7 @@ NAME: Final = "analysis_worker"
 
 RunState: TypeAlias = Literal["following", "done", "failed"]
 
+_WARMING_UP: Final = "warming up"
 _EVENTS: Final = ("event", "event_page")
 _STATE_S: Final = 1.0
 _SILENCE_S: Final = 20.0
@@ -79,8 +80,7 @@ class AnalysisWorker:
 
     def warm_up(self) -> None:
         """Have every analysis compile its kernels, before a run needs them."""
-        self._current = "no run yet"
-        self._write_state("warming up")
+        self._write_state(_WARMING_UP)
         for analysis in self._analyses:
             if analysis.warm_up is not None:
                 try:
@@ -88,7 +88,6 @@ class AnalysisWorker:
                 except Exception:
                     # It will fail again with a run, and be said there.
                     _log.exception("%s: can't warm up", analysis.quantity)
-        self._current = None
 
     def run(self, stop: threading.Event, watch: DirectoryWatch) -> None:
         """Follow until ``stop`` is set."""
@@ -174,6 +173,7 @@ class AnalysisWorker:
 
     def _write_state(self, state: str) -> None:
         self._next_state = time.monotonic() + _STATE_S
+        is_busy = self._current or state == _WARMING_UP
         content = {
             **self._identity.as_dict(),
             "state": state,
@@ -183,7 +183,7 @@ class AnalysisWorker:
             "current_run": self._current,
             "last_error": self._last_error,
             "updated": datetime.now(tz=UTC).isoformat(timespec="seconds"),
-            "renewed_within_s": _COMPUTING_S if self._current else _SILENCE_S,
+            "renewed_within_s": _COMPUTING_S if is_busy else _SILENCE_S,
         }
         write_state(self._layout.services / f"{NAME}.json", content)
 

@@ -36,6 +36,10 @@ class ProgramRunner(Preparable, Flyable, Protocol):
     """A cycler that runs a program by itself and hands its points over in pages."""
 
     @property
+    def potential_v(self) -> Readable[Any]:
+        """The potential of the cell, V."""
+
+    @property
     def potential_min_v(self) -> Readable[Any]:
         """The lowest potential that the instrument can apply, V."""
 

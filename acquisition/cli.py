@@ -194,6 +194,7 @@ def replay(
                     "journal_rows": run.journal_rows,
                     "tiled_rows": run.tiled_rows,
                     "frames": run.frames,
+                    "arrays": run.arrays,
                     "state": run.state,
                 }
                 for run in runs
@@ -203,13 +204,16 @@ def replay(
         for path in closed:
             OUT.print(f"closed as interrupted: {path.stem}")
         run_column = Column("run", overflow="fold")  # a key cut short is no key
-        table = Table("in", run_column, "rows in the journal", "rows in Tiled", "state")
+        table = Table(
+            "in", run_column, "rows in the journal", "rows in Tiled", "files", "state"
+        )
         for run in runs:
             table.add_row(
                 run.container,
                 run.key,
                 _counts(run.journal_rows),
-                _counts(run.tiled_rows | run.frames),
+                _counts(run.tiled_rows),
+                _in_files(run.frames, run.arrays),
                 run.state,
             )
         OUT.print(table)
@@ -322,6 +326,11 @@ def _problem(plugin: registry.Plugin) -> str:
     except PluginError as error:
         return str(error)
     return ""
+
+
+def _in_files(frames: dict[str, int], arrays: int) -> str:
+    found = {"frames": sum(frames.values()), "arrays": arrays}
+    return ", ".join(f"{count} {what}" for what, count in found.items() if count)
 
 
 def _counts(rows: dict[str, int]) -> str:

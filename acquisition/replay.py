@@ -38,8 +38,9 @@ class ReplayedRun:
     state: str
     """``verified``, ``rebuilt``, ``open`` (no stop yet) or ``failed: <reason>``."""
     frames: dict[str, int] = field(default_factory=dict)
-    """Frames in files that Tiled reads, by ``stream/data key``; empty if not verified.
-    """
+    """Frames of detectors' files, by ``stream/data key``; empty if not verified."""
+    arrays: int = 0
+    """Result files of the analysis; 0 if not verified."""
 
     @property
     def is_exact(self) -> bool:
@@ -125,14 +126,17 @@ def _result(
         rows = count_rows(path)
     except JournalError:
         rows = {}  # unreadable; the reason stands in the state
-    published: dict[str, int] = {}
-    frames: dict[str, int] = {}
     if reason := markers.failure(run):
-        state = f"failed: {reason}"
-    elif unfinished:
-        state = "open"
-    else:
-        marker = markers.published(run) or {}
-        published, frames = marker.get("rows", {}), marker.get("frames", {})
-        state = "rebuilt" if marker.get("rebuilt") else "verified"
-    return ReplayedRun(run.container, run.key, rows, published, state, frames)
+        return ReplayedRun(run.container, run.key, rows, {}, f"failed: {reason}")
+    if unfinished:
+        return ReplayedRun(run.container, run.key, rows, {}, "open")
+    marker = markers.published(run) or {}
+    return ReplayedRun(
+        run.container,
+        run.key,
+        rows,
+        marker.get("rows", {}),
+        "rebuilt" if marker.get("rebuilt") else "verified",
+        marker.get("frames", {}),
+        marker.get("arrays", 0),
+    )

@@ -220,7 +220,8 @@ def _describe(state: dict[str, Any]) -> str:
     if run := state.get("current_run"):
         parts.append(f"at {run}")
     if dropped := sum((state.get("dropped_pictures") or {}).values()):
-        parts.append(f"{dropped} live pictures left out to keep up")
+        pictures = "1 live picture" if dropped == 1 else f"{dropped} live pictures"
+        parts.append(f"{pictures} left out to keep up")
     waits = state.get("waiting_for") or {}
     parts += [f"{run} waits: {why}" for run, why in waits.items()]
     failed = state.get("failed") or {}

@@ -65,7 +65,8 @@ class SessionBeat:
         self._claimed_s = 0.0
         self._end = threading.Event()
         self._thread: threading.Thread | None = None
-        self._pvs: dict[str, Any] = {}
+        self._ca: Any = None
+        self._channels: dict[str, Any] = {}
         # Kept by monitors, so that no look at it waits for the network.
         self._shown: dict[str, Any] = {}
         self._was_stalled = False
@@ -125,32 +126,38 @@ class SessionBeat:
     def _run(self) -> None:
         # Imported here: it opens Channel Access, whose addresses are in the
         # configuration. ophyd first, which tells it what library to load.
-        import ophyd  # noqa: F401, I001
-        import epics
+        import ophyd  # noqa: F401
+        from epics import ca
 
+        # Channels, not PVs: a PV that is collected later, in whatever thread, would
+        # clear itself up in a context that is gone, and crash the process.
+        self._ca = ca
         try:
-            epics.ca.create_context()
-            for name in ("SessionBeat", "Lease"):
-                self._pvs[name] = epics.PV(self._prefix + name, auto_monitor=False)
-            for name in ("LeaseHolder_RBV", "State_RBV"):
-                self._pvs[name] = epics.PV(
-                    self._prefix + name,
-                    callback=self._on_value,
-                    connection_callback=self._on_connection,
+            ca.create_context()
+            for name in ("SessionBeat", "Lease", "LeaseHolder_RBV", "State_RBV"):
+                self._channels[name] = ca.create_channel(
+                    self._prefix + name, callback=self._on_connection
                 )
+            subscriptions = [
+                ca.create_subscription(
+                    self._channels[name], ftype=kind, callback=self._on_value
+                )
+                for name, kind in (
+                    ("LeaseHolder_RBV", ca.dbr.STRING),
+                    ("State_RBV", ca.dbr.LONG),
+                )
+            ]
             next_s = time.monotonic()
             while not self._end.wait(max(0.0, next_s - time.monotonic())):
                 next_s = max(next_s, time.monotonic() - self.period_s) + self.period_s
                 self._beat()
             if self._holder() == self.session:
                 self._put("Lease", "")
-            for pv in self._pvs.values():
-                channel = pv.chid
-                pv.disconnect()
-                # Or pyepics does it when the process ends, and this context is gone.
-                if channel is not None:
-                    epics.ca.clear_channel(channel)
-            epics.ca.context_destroy()
+            for *_, event in subscriptions:
+                ca.clear_subscription(event)
+            for channel in self._channels.values():
+                ca.clear_channel(channel)
+            ca.context_destroy()
         except Exception:
             # Without a beat the instrument blanks: safe, and the reason is kept.
             _log.exception("the heartbeat of %s ended by a defect", self._prefix)
@@ -203,6 +210,6 @@ class SessionBeat:
         return self._shown.get("LeaseHolder_RBV")
 
     def _put(self, name: str, value: Any) -> None:
-        pv = self._pvs[name]
-        if pv.connected:
-            pv.put(value, wait=False)
+        channel = self._channels[name]
+        if self._ca.isConnected(channel):
+            self._ca.put(channel, value)

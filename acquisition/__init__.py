@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from cryoline.acquisition.campaign_plan import campaign
     from cryoline.acquisition.config import Config, find_config, load_config
     from cryoline.acquisition.custody import CustodyRecord
     from cryoline.acquisition.cycling import cyclic_voltammetry, run_program
@@ -16,16 +17,40 @@ if TYPE_CHECKING:
     from cryoline.acquisition.routes import check_route, load_route, shipped_routes
     from cryoline.acquisition.session import Session, open_session
     from cryoline.acquisition.specimen import Specimen
+    from cryoline.acquisition.tilt_exposures import (
+        Scan,
+        Tracking,
+        worst_case_tilt_series,
+    )
+    from cryoline.acquisition.tilt_schemes import (
+        Scheme,
+        alternate,
+        bidirectional,
+        continuous,
+        cosine,
+        dose_symmetric_grouped,
+        swing,
+    )
+    from cryoline.acquisition.tilt_series_plan import tilt_series
     from cryoline.acquisition.transfer_plan import transfer
 
 __all__ = [
     "Config",
     "CustodyRecord",
+    "Scan",
+    "Scheme",
     "Session",
     "Specimen",
+    "Tracking",
+    "alternate",
+    "bidirectional",
+    "campaign",
     "check_route",
     "confirm",
+    "continuous",
+    "cosine",
     "cyclic_voltammetry",
+    "dose_symmetric_grouped",
     "expose_once",
     "find_config",
     "load_config",
@@ -33,17 +58,29 @@ __all__ = [
     "open_session",
     "run_program",
     "shipped_routes",
+    "swing",
+    "tilt_series",
     "transfer",
+    "worst_case_tilt_series",
 ]
 
 _WHERE = {
     "Config": "config",
     "CustodyRecord": "custody",
+    "Scan": "tilt_exposures",
+    "Scheme": "tilt_schemes",
     "Session": "session",
     "Specimen": "specimen",
+    "Tracking": "tilt_exposures",
+    "alternate": "tilt_schemes",
+    "bidirectional": "tilt_schemes",
+    "campaign": "campaign_plan",
     "check_route": "routes",
     "confirm": "operator_step",
+    "continuous": "tilt_schemes",
+    "cosine": "tilt_schemes",
     "cyclic_voltammetry": "cycling",
+    "dose_symmetric_grouped": "tilt_schemes",
     "expose_once": "expose",
     "find_config": "config",
     "load_config": "config",
@@ -51,7 +88,10 @@ _WHERE = {
     "open_session": "session",
     "run_program": "cycling",
     "shipped_routes": "routes",
+    "swing": "tilt_schemes",
+    "tilt_series": "tilt_series_plan",
     "transfer": "transfer_plan",
+    "worst_case_tilt_series": "tilt_exposures",
 }
 
 

@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from rich.console import Console
 
@@ -15,6 +15,29 @@ from cryoline.acquisition.tiled_client import LazyCatalog
 __all__ = ["namespace", "run_code", "run_shell"]
 
 
+_NAMES: Final = (
+    "Scan",
+    "Scheme",
+    "Specimen",
+    "Tracking",
+    "alternate",
+    "bidirectional",
+    "campaign",
+    "confirm",
+    "continuous",
+    "cosine",
+    "cyclic_voltammetry",
+    "dose_symmetric_grouped",
+    "expose_once",
+    "run_program",
+    "swing",
+    "tilt_series",
+    "transfer",
+    "worst_case_tilt_series",
+)
+"""What the shell has of `cryoline.acquisition`, ready to use."""
+
+
 def namespace(session: Session) -> dict[str, Any]:
     """Return the names of the shell: RE, devices, plans, specimen, Tiled."""
     import bluesky.plan_stubs as bps
@@ -23,16 +46,7 @@ def namespace(session: Session) -> dict[str, Any]:
     from cryoline import acquisition
     from cryoline.devices import Exposure
 
-    plans = {
-        name: getattr(acquisition, name)
-        for name in (
-            "confirm",
-            "cyclic_voltammetry",
-            "expose_once",
-            "run_program",
-            "Specimen",
-        )
-    }
+    plans = {name: getattr(acquisition, name) for name in _NAMES}
     return {
         "RE": session.RE,
         "session": session,

@@ -12,8 +12,8 @@ from bluesky import RunEngine
 from bluesky.utils import MsgGenerator
 from ophyd import Signal
 
-from cryoline.acquisition import campaign as module
-from cryoline.acquisition.campaign import PHASES, campaign
+from cryoline.acquisition import campaign_plan as module
+from cryoline.acquisition.campaign_plan import PHASES, campaign
 from cryoline.acquisition.errors import PlanRefused, RouteError
 from cryoline.acquisition.specimen import Specimen
 from cryoline.acquisition.tilt_schemes import Scheme, bidirectional

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from ophyd.sim import NullStatus
 from ophyd.status import Status
 
-from cryoline.acquisition import tilt_series as module
+from cryoline.acquisition import tilt_series_plan as module
 from cryoline.acquisition.dose_records import Settlement
 from cryoline.acquisition.errors import DoseRefused, PlanRefused, SpecimenLost
 from cryoline.acquisition.specimen import Specimen
@@ -28,7 +28,7 @@ from cryoline.acquisition.tilt_exposures import (
     worst_case_tilt_series,
 )
 from cryoline.acquisition.tilt_schemes import Scheme, bidirectional, continuous
-from cryoline.acquisition.tilt_series import tilt_series
+from cryoline.acquisition.tilt_series_plan import tilt_series
 from cryoline.devices.errors import MoveFailed
 from cryoline.devices.exposure import Exposure, Purpose
 

@@ -17,7 +17,7 @@ from cryoline.acquisition.session import open_session
 from cryoline.acquisition.specimen import Specimen
 from cryoline.acquisition.tilt_exposures import Scan, Tracking
 from cryoline.acquisition.tilt_schemes import bidirectional
-from cryoline.acquisition.tilt_series import tilt_series
+from cryoline.acquisition.tilt_series_plan import tilt_series
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(180)]
 

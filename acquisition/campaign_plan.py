@@ -19,7 +19,7 @@ from cryoline.acquisition.routes import check_route, load_route
 from cryoline.acquisition.specimen import Specimen
 from cryoline.acquisition.tilt_exposures import Scan, Tracking
 from cryoline.acquisition.tilt_schemes import Scheme
-from cryoline.acquisition.tilt_series import check_tilt_series, tilt_series
+from cryoline.acquisition.tilt_series_plan import check_tilt_series, tilt_series
 from cryoline.acquisition.transfer_plan import transfer
 from cryoline.devices.clock import InstrumentClock
 from cryoline.devices.interfaces import (

@@ -18,6 +18,9 @@ from cryoline.analysis.errors import KernelInputError
 
 __all__ = [
     "ELEMENT_COLOURS",
+    "LINE_COLOURS",
+    "SCALE_BAR",
+    "colour_of",
     "composite",
     "element_legend",
     "full_scale",
@@ -32,6 +35,17 @@ ELEMENT_COLOURS: Final = MappingProxyType(
     {"Si": "#e69f00", "O": "#56b4e9", "F": "#cc79a7", "C": "#009e73", "P": "#f0e442"}
 )
 """Of Okabe and Ito's palette, which people tell apart whatever cones they have."""
+
+LINE_COLOURS: Final = (
+    "#0072b2",
+    "#d55e00",
+    "#009e73",
+    "#cc79a7",
+    "#56b4e9",
+    "#e69f00",
+    "#000000",
+)
+"""The same palette, for lines and bars on white, in the order of their use."""
 
 SCALE_BAR: Final = "scale-bar"
 """The gid of every scale bar's rectangle."""
@@ -80,10 +94,9 @@ def scale_bar(axes: Axes, length_nm: float, *, font_size: float = 8.0) -> Rectan
     axes.add_patch(bar)
     axes.annotate(
         f"{length_nm:g} nm",
-        xy=(left + 0.05 * width + 0.5 * bar.get_width(), bottom + 0.07 * height),
+        xy=(left + 0.05 * width, bottom + 0.07 * height),
         xytext=(0, 1.5),
         textcoords="offset points",
-        ha="center",
         va="bottom",
         color="white",
         fontsize=font_size,

@@ -117,10 +117,12 @@ class Match:
         """Return the match at all pairs of shifts along y and along x."""
         rows = np.exp(2j * np.pi * np.outer(down, self._qy))
         columns = np.exp(2j * np.pi * np.outer(self._qx, across))
-        shared, mean, square = (
-            ((rows @ cross) @ columns).real
-            for cross in (self._shared, self._mean, self._square)
-        )
+        spectra = (self._shared, self._mean, self._square)
+        if down.size > across.size:
+            sums = [rows @ (spectrum @ columns) for spectrum in spectra]
+        else:
+            sums = [(rows @ spectrum) @ columns for spectrum in spectra]
+        shared, mean, square = (values.real for values in sums)
         seen = np.maximum(square - mean**2 / self._area, 1e-30)
         match: NDArray[np.float64] = shared / np.sqrt(seen)
         return match

@@ -89,8 +89,13 @@ def shift(
         raise KernelInputError(f"upsample {upsample} is below 1; take 1 for pixels")
     stretch = _stretch(reference_tilt_deg, tilt_deg)
     two = _stretched(two, stretch)
-    whole, confidence = _whole_pixels(one, two)
-    match = Match.of(one, two, whole)
+    first, confidence = _whole_pixels(one, two)
+    # Along a wire the first place may be anywhere, where nothing else is shared.
+    for keep in ((1, 1), (0, 1), (1, 0), (0, 0)):
+        whole = first * keep
+        match = Match.of(one, two, whole)
+        if match is not None:
+            break
     for _ in range(_ATTEMPTS):
         if match is None:
             return _NOTHING

@@ -10,7 +10,9 @@ from typing import Any, Final
 
 from cryoline.acquisition.config import Config, load_config
 from cryoline.acquisition.connection import connect_devices, set_epics_environment
-from cryoline.acquisition.errors import CryolineError
+from cryoline.acquisition.dose_config import open_ledger
+from cryoline.acquisition.dose_report import report_on
+from cryoline.acquisition.errors import CryolineError, LedgerError
 from cryoline.acquisition.journal import check_space
 from cryoline.acquisition.services import Services
 from cryoline.plugins.errors import PluginError
@@ -47,6 +49,8 @@ def examine(path: Path) -> list[Finding]:
         return [*findings, Finding("configuration", False, str(error), "mend the file")]
     findings.append(Finding("configuration", True, str(path)))
     findings += _look("disk", partial(_disk, config))
+    if config.dose.beam in config.devices:
+        findings += _look("dose ledger", partial(_ledger, config))
     findings += _look("Channel Access", partial(_addresses, config))
     if findings[-1].is_well:
         for name in config.devices:
@@ -67,6 +71,27 @@ def _disk(config: Config) -> str:
     root.mkdir(parents=True, exist_ok=True)
     check_space(root, config.instrument.minimum_free_mb)
     return f"{shutil.disk_usage(root).free / 1e9:.1f} GB free at {root}"
+
+
+def _ledger(config: Config) -> str:
+    """Open the ledger if there is one, and see whether anything waits for a person."""
+    if not config.dose_ledger.exists() and not config.dose_backup.exists():
+        return "none yet"
+    with open_ledger(config) as ledger:
+        report = report_on(ledger, ledger.specimens())
+    blocked = [r.usage for r in report.regions if r.usage.is_blocked]
+    if blocked:
+        raise LedgerError(
+            f"{blocked[0].specimen}, {blocked[0].region} is blocked; cryoline dose show"
+        )
+    gone = [t for t in report.tickets if not t.is_owner_alive]
+    if gone:
+        raise LedgerError(
+            f"{len(gone)} tickets of sessions that are gone; cryoline dose reconcile"
+        )
+    if not report.is_backup_current:
+        raise LedgerError(f"the backup {report.backup} is behind; see its disk")
+    return f"{len(report.regions)} regions in {report.ledger}"
 
 
 def _addresses(config: Config) -> str:

@@ -251,6 +251,21 @@ def test_without_a_beam_there_is_nothing_to_blank(run: Run, config: Path) -> Non
         assert "has no device 'beam', whose exposures would be counted" in error
 
 
+def test_doctor_says_what_the_ledger_waits_for(ledger: DoseLedger, run: Run) -> None:
+    def finding() -> dict[str, Any]:
+        findings = json.loads(run("doctor", "--json")[1])
+        (found,) = [f for f in findings if f["what"] == "dose ledger"]
+        return dict(found)
+
+    assert finding()["is_well"]
+    ticket = reserve(ledger)
+    settle(ledger, ticket, part=1.2)
+    assert finding()["found"] == "nw-01, region-1 is blocked"
+    assert finding()["remedy"] == "cryoline dose show"
+    ledger.acknowledge("nw-01", "region-1", reason="seen")
+    assert finding()["is_well"]
+
+
 # check
 
 

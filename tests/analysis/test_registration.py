@@ -69,7 +69,7 @@ def test_the_result_is_on_the_grid_that_was_asked_for(upsample) -> None:
 
 
 @pytest.mark.parametrize(
-    ("counts", "limit_px"), [(0.3, 0.6), (3.0, 0.2), (100.0, 0.05)]
+    ("counts", "limit_px"), [(0.3, 0.4), (3.0, 0.2), (100.0, 0.05)]
 )
 def test_few_counts_are_enough_across_a_wire(counts, limit_px) -> None:
     errors, sigmas = [], []
@@ -78,12 +78,13 @@ def test_few_counts_are_enough_across_a_wire(counts, limit_px) -> None:
         one = wire(counts=counts, seed=seed, size=192)
         two = wire(by, counts=counts, seed=seed + 99, size=192)
         found = shift(one, two)
-        errors.append(found.shift_px[1] - by[1])
+        errors.append(abs(found.shift_px[1] - by[1]))
         sigmas.append(found.sigma_px[1])
 
-    assert np.sqrt(np.mean(np.square(errors))) < limit_px
-    # A place along the wire that is a little off moves the bends across, too.
-    assert np.median(np.abs(errors) / sigmas) < 5
+    # Medians: where few counts leave the place along the wire open, a bend of it may
+    # be matched with another one.
+    assert np.median(errors) < limit_px
+    assert np.median(errors) < 3 * np.median(sigmas)
 
 
 def test_the_standard_error_tells_a_wire_s_two_directions_apart() -> None:

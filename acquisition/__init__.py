@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from cryoline.acquisition.config import Config, find_config, load_config
     from cryoline.acquisition.custody import CustodyRecord
     from cryoline.acquisition.cycling import cyclic_voltammetry, run_program
+    from cryoline.acquisition.dose import DoseLedger
     from cryoline.acquisition.expose import expose_once
     from cryoline.acquisition.operator_step import confirm
     from cryoline.acquisition.routes import check_route, load_route, shipped_routes
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Config",
     "CustodyRecord",
+    "DoseLedger",
     "Scan",
     "Scheme",
     "Session",
@@ -67,6 +69,7 @@ __all__ = [
 _WHERE = {
     "Config": "config",
     "CustodyRecord": "custody",
+    "DoseLedger": "dose",
     "Scan": "tilt_exposures",
     "Scheme": "tilt_schemes",
     "Session": "session",

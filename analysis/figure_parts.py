@@ -154,6 +154,7 @@ def element_legend(
         Patch(facecolor=colour_of(element), edgecolor="0.3", linewidth=0.5, label=label)
         for element, label in zip(elements, labels, strict=True)
     ]
+    handles.append(Patch(alpha=0.0, label="(colours add up)"))
     figure.legend(
         handles=handles,
         loc="outside lower center",

@@ -145,6 +145,12 @@ def orthogonal_slices(
                 f"slices: {name} {row.values.shape} doesn't fit {len(elements)} "
                 "elements; give (element, z, x, y)"
             )
+    lengths = {"slab_nm": slab_nm, "field_nm": field_nm, "bar_nm": bar_nm}
+    for name, length_nm in lengths.items():
+        if length_nm is not None and not 0 < length_nm < math.inf:
+            raise KernelInputError(
+                f"slices: {name} = {length_nm:g}; give a length above 0 nm"
+            )
     shown = rows["reconstruction"]
     (z_nm, x_nm), diameter_nm = find_wire(shown)
     centre = dict(zip(AXES, centre_nm or (z_nm, x_nm, 0.0), strict=True))

@@ -19,7 +19,7 @@ LIMITS_DEGC: Final[Mapping[str, float]] = {"warning": -150.0, "stop": -140.0}
 
 _LEG_SHADES: Final = ("#e3eaf2", "#f6f1e3")
 _ALARM_COLOURS: Final = ("#e69f00", "#c1272d")
-_NAMES_APART: Final = 0.035
+_NAMES_APART: Final = 0.042
 """[A] assumption: of the width; slanted names as near as this don't touch."""
 
 _UNITS_S: Final = ((3600.0, "h"), (60.0, "min"), (1.0, "s"))

@@ -35,7 +35,12 @@ LONGEST_S = {"reserve": 0.02, "armed": 0.05, "exposing": 0.9, "settling": 0.02}
 """How long after a phase's first sign the blow may come."""
 BEAM_OFF_S = 0.5
 SPECIMEN = "bench-wire"
-FRAME: dict[str, Any] = {"width_px": 64, "height_px": 64, "pixel_nm": 17.0, "dwell_s": 2.4e-4}
+FRAME: dict[str, Any] = {
+    "width_px": 64,
+    "height_px": 64,
+    "pixel_nm": 17.0,
+    "dwell_s": 2.4e-4,
+}
 """0.98 s of beam on 1.1 um: at factor 1 long enough to be hit."""
 
 

@@ -20,6 +20,8 @@ class RegisteredArray(BaseClient):
     Tiled's own array client would load dask, as its table client would.
     """
 
+    _source_id: int | None = None
+
     @property
     def shape(self) -> tuple[int, ...]:
         """The shape that Tiled knew when this client was made or refreshed."""
@@ -36,7 +38,9 @@ class RegisteredArray(BaseClient):
 
         ``first``: where, along the first axis, the new part begins.
         """
-        source.id = self.source().id
+        if self._source_id is None:
+            self._source_id = self.source().id
+        source.id = self._source_id
         shape = list(source.structure.shape)
         offset = [first, *(0 for _ in shape[1:])]
         handle_error(

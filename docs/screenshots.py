@@ -41,7 +41,7 @@ def main() -> int:
     """Take the picture; return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--config", type=Path, help="instrument.toml of the data")
-    parser.add_argument("--array", default="Si", help="which map")
+    parser.add_argument("--array", default="maps", help="which one of the run")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "images")
     options = parser.parse_args()
     path = options.out.resolve() / PICTURE

@@ -136,16 +136,16 @@ def test_publishers_killed_while_they_register_leave_each_array_once(
     def grow():
         for value in range(1, 500):
             derived.save(value, live=True)
-            if value % 5 == 0:
+            if value % 10 == 0:
                 derived.save(value)
-            if done.wait(0.03):
+            if done.wait(0.05):
                 break
         derived.stop()
 
     writer = threading.Thread(target=grow)
     writer.start()
     try:
-        for _ in range(6):
+        for _ in range(5):
             publisher = start_publisher()
             wait_for(
                 lambda pid=publisher.pid: (

@@ -69,7 +69,7 @@ class PlanRefused(CryolineError):
 
 
 class DoseRefused(PlanRefused):
-    """An exposure or a series costs the specimen more than it may; nothing is booked."""
+    """An exposure or series costs the specimen more than it may; nothing is booked."""
 
 
 class ExposureCut(CryolineError):

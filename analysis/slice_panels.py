@@ -82,11 +82,10 @@ def draw_slice(
     view: View,
     span: Span,
 ) -> None:
-    """Draw a slice, whose axes are still in the order of AXES, at its place."""
-    kept = [axis for axis in AXES if axis != view.across]
+    """Draw a slice at its place."""
     axes.set_facecolor("black")
     axes.imshow(
-        picture if kept == [view.up, view.right] else picture.swapaxes(0, 1),
+        picture,  # (up, right) in every view, as AXES are ordered
         origin="lower",
         extent=(*volumes.span_nm(view.right), *volumes.span_nm(view.up)),
         interpolation="nearest",

@@ -127,6 +127,18 @@ def test_slices_show_the_core_within_the_shell_from_three_sides() -> None:
     assert along[1].get_ylabel() == "z / nm  (along the beam at 0°)"
 
 
+def test_what_lies_at_plus_is_drawn_to_the_right_and_up() -> None:
+    volumes = np.zeros((1, 20, 20, 20))
+    volumes[0, 15, 12, 17] = 1.0  # z = +11, x = +5, y = +15 nm
+
+    figure = orthogonal_slices(
+        volumes, ["Si"], 2.0, slab_nm=2.0, centre_nm=(11.0, 5.0, 15.0), field_nm=40.0
+    )
+
+    for axes, place in zip(figure.axes, ((5, 11), (15, 5), (15, 11)), strict=False):
+        assert is_colour(colour_at(axes, *place), "Si")
+
+
 def test_slices_are_named_with_their_true_thickness() -> None:
     figure = orthogonal_slices(core_shell(), ELEMENTS, VOXEL_NM, slab_nm=21.0)
 

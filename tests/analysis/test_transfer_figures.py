@@ -82,8 +82,9 @@ def test_legs_are_shaded_where_they_were_walked_and_named_apart() -> None:
     assert min(np.diff(places)) > 0.04 * 20.0
 
 
-def test_names_of_many_short_legs_stay_apart_and_over_the_axes() -> None:
-    spans = [LegSpan(f"leg-{i}", 6190.0 + i, 6190.5 + i) for i in range(10)]
+@pytest.mark.parametrize("begin_s", [5000.0, 5600.0, 6190.0])
+def test_names_of_many_short_legs_stay_apart_and_over_the_axes(begin_s) -> None:
+    spans = [LegSpan(f"leg-{i}", begin_s + i, begin_s + i + 0.5) for i in range(10)]
 
     warm, _ = timeline(legs=spans).axes
 

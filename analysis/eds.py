@@ -5,10 +5,10 @@ is a polynomial through windows beside it; a peak's tails in the windows of othe
 solved for together, which matters for O and F.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import erf, sqrt
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numba import njit
@@ -27,6 +27,7 @@ __all__ = [
     "background_maps",
     "element_maps",
     "net_counts",
+    "windows_of",
 ]
 
 ENERGY_PER_CHANNEL_EV: Final = 10.0
@@ -57,6 +58,31 @@ HE_2021: Final = (
     Window("C", 231.0, 321.0, 277.4, 74.0, ((150, 190), (370, 420)), 1),
 )
 """The four elements of He et al."""
+
+
+def windows_of(values: Sequence[Mapping[str, Any]] | None) -> tuple[Window, ...]:
+    """Return the windows that a run asks for; `HE_2021` if it doesn't.
+
+    values: the fields of each `Window` by name, one for each element of `HE_2021`
+    Raises KernelInputError if one is not a window, or of another element.
+    """
+    if values is None:
+        return HE_2021
+    try:
+        windows = tuple(
+            Window(**{**value, "sides_ev": tuple(map(tuple, value["sides_ev"]))})
+            for value in values
+        )
+    except (TypeError, KeyError) as error:
+        raise KernelInputError(
+            f"windows {values!r}: {error}; give {', '.join(Window._fields)} of each"
+        ) from error
+    wanted = [window.element for window in HE_2021]
+    if [window.element for window in windows] != wanted:
+        raise KernelInputError(
+            f"windows of {[w.element for w in windows]}; give one each of {wanted}"
+        )
+    return windows
 
 
 class Events(NamedTuple):

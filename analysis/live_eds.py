@@ -17,8 +17,10 @@ from cryoline.analysis.eds import (
     ElementMaps,
     Events,
     NetCounts,
+    Window,
     element_maps,
     net_counts,
+    windows_of,
 )
 from cryoline.analysis.errors import StreamError
 
@@ -78,6 +80,7 @@ class EdsStream:
     """
 
     def __init__(self, open_events: OpenEvents) -> None:
+        self.windows: tuple[Window, ...] = HE_2021
         self._open_events = open_events
         self._prefixes: dict[str, str] = {}
         self._uris: dict[str, str] = {}
@@ -87,6 +90,10 @@ class EdsStream:
     def is_found(self) -> bool:
         """Whether such a stream was described."""
         return bool(self._prefixes)
+
+    def start(self, doc: Mapping[str, Any]) -> None:
+        """Take the windows that the run's start document gives as ``eds_windows``."""
+        self.windows = windows_of(doc.get("eds_windows"))
 
     def describe(self, doc: Mapping[str, Any]) -> None:
         """Look for an X-ray detector in a stream's descriptor."""
@@ -143,12 +150,14 @@ class EdsStream:
         quadrants = np.bincount(columns.pop("quadrant"))
         maps = element_maps(
             Events(**columns),
-            HE_2021,
+            self.windows,
             shape,
             channels=channels,
             energy_per_channel_ev=per_channel_ev,
         )
-        net = net_counts(maps.spectrum, HE_2021, energy_per_channel_ev=per_channel_ev)
+        net = net_counts(
+            maps.spectrum, self.windows, energy_per_channel_ev=per_channel_ev
+        )
         self._number += 1
         return EdsTilt(
             self._number,
@@ -195,6 +204,7 @@ class EdsMapsRouter(DocumentRouter):  # type: ignore[misc,unused-ignore]
     def start(self, doc: Mapping[str, Any]) -> None:
         """Remember the run."""
         self._raw_start = doc
+        self._stream.start(doc)
 
     def descriptor(self, doc: Mapping[str, Any]) -> None:
         """Begin when a stream with X-ray counts is described."""
@@ -206,7 +216,11 @@ class EdsMapsRouter(DocumentRouter):  # type: ignore[misc,unused-ignore]
                 self._raw_start,
                 self._original_key,
                 version=MAPS_VERSION,
-                parameters={"windows_ev": {w.element: list(w[1:3]) for w in HE_2021}},
+                parameters={
+                    "windows_ev": {
+                        w.element: [w.low_ev, w.high_ev] for w in self._stream.windows
+                    }
+                },
                 streams=_STREAMS,
                 source=_SOURCE,
             )

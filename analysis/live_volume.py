@@ -71,6 +71,7 @@ class VolumeRouter(DocumentRouter):  # type: ignore[misc,unused-ignore]
     def start(self, doc: Mapping[str, Any]) -> None:
         """Remember the run."""
         self._raw_start = doc
+        self._stream.start(doc)
 
     def descriptor(self, doc: Mapping[str, Any]) -> None:
         """Begin when a stream with X-ray counts is described."""

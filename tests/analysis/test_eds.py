@@ -10,6 +10,7 @@ from cryoline.analysis.eds import (
     background_maps,
     element_maps,
     net_counts,
+    windows_of,
 )
 from cryoline.analysis.errors import KernelInputError
 
@@ -108,3 +109,23 @@ def test_windows_that_share_channels_are_refused() -> None:
 
     with pytest.raises(KernelInputError, match=r"window P \(1662..1818 eV\) overlaps"):
         element_maps(Events([0], [0], [0]), twice, (1, 1))
+
+
+def test_a_run_may_ask_for_windows_of_its_own():
+    asked = [window._asdict() for window in HE_2021]
+    asked[0]["low_ev"] = 1700.0
+
+    windows = windows_of(asked)
+
+    assert windows[0] == HE_2021[0]._replace(low_ev=1700.0)
+    assert windows[1:] == HE_2021[1:]
+    assert windows_of(None) is HE_2021
+
+
+def test_windows_that_are_none_or_of_others_are_refused():
+    asked = [window._asdict() for window in HE_2021]
+
+    with pytest.raises(KernelInputError, match="give one each of \\['Si', 'O'"):
+        windows_of(asked[:2])
+    with pytest.raises(KernelInputError, match="give element, low_ev, high_ev"):
+        windows_of([{"element": "Si"}, *asked[1:]])

@@ -5,6 +5,7 @@ import h5py
 import numpy as np
 import pytest
 
+from cryoline.analysis.eds import HE_2021
 from cryoline.analysis.errors import StreamError
 from cryoline.analysis.live_eds import EdsMapsRouter
 from cryoline.analysis.live_volume import VolumeRouter
@@ -45,9 +46,9 @@ def content(series):
     return file.getvalue()
 
 
-def documents(series, *, resource=True, beyond=0, charge_c=(1e-9, 1e-9)):
+def documents(series, *, resource=True, beyond=0, charge_c=(1e-9, 1e-9), **asked):
     """The documents of a run of these tilts."""
-    run = event_model.compose_run(metadata={"specimen": "nw-01"})
+    run = event_model.compose_run(metadata={"specimen": "nw-01", **asked})
     yield "start", run.start_doc
     number = {"source": "sim", "dtype": "number", "shape": []}
     whole = {"source": "sim", "dtype": "integer", "shape": []}
@@ -200,3 +201,19 @@ def test_an_exposure_without_charge_adds_nothing(series, content):
 
     assert [name for name, _ in emitted].count("event") == 1
     assert [what["version"] for _, _, what in saved] == [1, 1, 2]
+
+
+def test_maps_are_made_with_the_windows_that_the_run_asks_for(series, content):
+    beside = [
+        {**w._asdict(), "low_ev": w.low_ev + 120, "high_ev": w.high_ev + 120}
+        for w in HE_2021
+    ]
+
+    emitted, _ = derive(documents(series, eds_windows=beside), content, EdsMapsRouter)
+
+    windows_ev = emitted[0][1]["parameters"]["windows_ev"]
+    assert windows_ev["Si"] == [1782.0, 1938.0]
+    rows = [doc["data"] for name, doc in emitted if name == "event"]
+    usual, _ = derive(documents(series), content, EdsMapsRouter)
+    known = [doc["data"] for name, doc in usual if name == "event"]
+    assert rows[0]["Si_net"] < 0.3 * known[0]["Si_net"]

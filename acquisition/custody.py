@@ -30,8 +30,8 @@ from cryoline.acquisition.custody_records import (
     LegStart,
     OpenLeg,
 )
-from cryoline.acquisition.dose_book import this_owner
 from cryoline.acquisition.errors import CustodyError
+from cryoline.acquisition.owner import this_owner
 
 __all__ = ["CustodyRecord"]
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from cryoline.acquisition.custody_records import CustodyRow, LegStart, OpenLeg
-from cryoline.acquisition.dose_book import is_owner_alive, this_owner
+from cryoline.acquisition.owner import is_owner_alive, this_owner
 
 __all__ = [
     "COLUMNS",

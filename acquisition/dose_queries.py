@@ -5,7 +5,7 @@ import sqlite3
 from collections.abc import Iterator
 from typing import Any
 
-from cryoline.acquisition.dose_book import from_milli, is_owner_alive, limit_milli
+from cryoline.acquisition.dose_book import from_milli, limit_milli
 from cryoline.acquisition.dose_records import (
     LedgerRow,
     OpenSeries,
@@ -13,6 +13,7 @@ from cryoline.acquisition.dose_records import (
     PurposeUsage,
 )
 from cryoline.acquisition.errors import LedgerError
+from cryoline.acquisition.owner import is_owner_alive
 from cryoline.devices.exposure import Ticket
 
 __all__ = [

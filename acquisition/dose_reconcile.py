@@ -4,9 +4,9 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
 from cryoline.acquisition.dose import DoseLedger
-from cryoline.acquisition.dose_book import this_owner
 from cryoline.acquisition.dose_records import OpenTicket, Settlement
 from cryoline.acquisition.errors import LedgerError
+from cryoline.acquisition.owner import this_owner
 from cryoline.devices.exposure import ExposureResult
 
 __all__ = ["BeamLog", "ExposureLog", "Reconciliation", "reconcile"]

@@ -68,16 +68,16 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Any, dict[str, Any
 
 
 def run(scheme: Scheme | None = None, wire: Specimen = WIRE, **options: Any) -> Any:
-    engine = RunEngine({}, context_managers=[], call_returns_result=True)
+    engine: Any = RunEngine({}, context_managers=[], call_returns_result=True)
     plan = campaign(
         CELL,
         wire,
-        potentiostat=Cycler(),  # type: ignore[arg-type]
+        potentiostat=Cycler(),
         operator=Signal(name="operator"),
         vessels=VESSELS,
-        stage=Stage(),  # type: ignore[arg-type]
-        beam=Signal(name="beam"),  # type: ignore[arg-type]
-        detectors=[Detector()],  # type: ignore[list-item]
+        stage=Stage(),
+        beam=Signal(name="beam"),
+        detectors=[Detector()],
         clock=Signal(name="clock", value=4711.0),
         scheme=scheme or bidirectional(60, -60, 5),
         **options,

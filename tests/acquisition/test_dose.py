@@ -3,6 +3,7 @@
 import math
 import uuid
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -557,7 +558,7 @@ def test_an_exposure_that_was_not_declared_is_refused(ledger: DoseLedger) -> Non
         {"flyback_s": 1e-3},
         {"flyback_blanked": False},
     ):
-        assert "not an exposure" in refused(lambda c=changed: draw(exposure(**c)))
+        assert "not an exposure" in refused(partial(draw, exposure(**changed)))
     assert (
         "the current has risen to 166 pA, the series was reserved for up to 165 pA"
         in (refused(lambda: draw(exposure(), current_pa=166.0)))

@@ -16,12 +16,12 @@ from cryoline.acquisition.fluence import fluence_of_charge_e_per_nm2
 from cryoline.devices.exposure import Exposure
 
 if TYPE_CHECKING:
-    from tests.conftest import Instrument
+    from conftest import Instrument
 
 pytestmark = pytest.mark.lab
 
 FACTOR = 10.0
-FRAME = {
+FRAME: dict[str, Any] = {
     "width_px": 64,
     "height_px": 64,
     "pixel_nm": 17.0,

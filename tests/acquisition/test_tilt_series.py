@@ -5,7 +5,7 @@ What one exposure promises is shown in test_expose.py; here it is taken for gran
 
 import math
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import bluesky.plan_stubs as bps
@@ -240,7 +240,7 @@ def engine(scope: SoftMicroscope) -> RunEngine:
 
 
 @pytest.fixture
-def documents(engine: RunEngine) -> Iterator[list[tuple[str, dict[str, Any]]]]:
+def documents(engine: Any) -> list[tuple[str, dict[str, Any]]]:
     documents: list[tuple[str, dict[str, Any]]] = []
     engine.subscribe(lambda *doc: documents.append(doc))
     return documents
@@ -271,7 +271,7 @@ def test_the_whole_series_is_reserved_before_anything_else(
 
 
 def test_one_event_a_tilt_in_the_order_of_the_scheme(
-    engine: RunEngine, scope: SoftMicroscope, documents: list[Any]
+    engine: Any, scope: SoftMicroscope, documents: list[Any]
 ) -> None:
     (uid,) = engine(scope.plan())
 
@@ -319,7 +319,7 @@ def test_every_map_is_aimed_at_the_specimen(
 
 
 def test_an_event_says_what_was_predicted_measured_and_charged(
-    engine: RunEngine, scope: SoftMicroscope, documents: list[Any]
+    engine: Any, scope: SoftMicroscope, documents: list[Any]
 ) -> None:
     engine(scope.plan(tracking=Tracking(height_nm=300.0)))
 
@@ -340,7 +340,7 @@ def test_an_event_says_what_was_predicted_measured_and_charged(
 
 
 def test_the_start_document_says_what_was_asked(
-    engine: RunEngine, scope: SoftMicroscope, documents: list[Any]
+    engine: Any, scope: SoftMicroscope, documents: list[Any]
 ) -> None:
     engine(scope.plan(budget_e_per_nm2=2e6, region="tip", md={"purpose": "test"}))
 
@@ -360,7 +360,7 @@ def test_the_start_document_says_what_was_asked(
 
 
 def test_a_drifting_specimen_is_waited_for(
-    engine: RunEngine, scope: SoftMicroscope, documents: list[Any]
+    engine: Any, scope: SoftMicroscope, documents: list[Any]
 ) -> None:
     scope.drift_nm_per_min, scope.drift_ends_s = 30.0, 40.0
 
@@ -376,7 +376,7 @@ def test_a_drifting_specimen_is_waited_for(
 
 
 def test_a_specimen_that_never_rests_is_mapped_and_said_to_drift(
-    engine: RunEngine, scope: SoftMicroscope, documents: list[Any]
+    engine: Any, scope: SoftMicroscope, documents: list[Any]
 ) -> None:
     scope.drift_nm_per_min = 30.0
 
@@ -451,7 +451,7 @@ def test_detectors_that_give_no_image_are_refused(
 
 
 def test_a_series_over_its_budget_is_refused_before_any_motion(
-    engine: RunEngine, scope: SoftMicroscope, documents: list[Any]
+    engine: Any, scope: SoftMicroscope, documents: list[Any]
 ) -> None:
     scope.refusal = DoseRefused("dose: 1 % over")
 
@@ -465,7 +465,7 @@ def test_a_series_over_its_budget_is_refused_before_any_motion(
 
 @pytest.mark.parametrize("defer", [True, False])
 def test_a_pause_loses_no_tilt_and_repeats_none(
-    engine: RunEngine, scope: SoftMicroscope, documents: list[Any], defer: bool
+    engine: Any, scope: SoftMicroscope, documents: list[Any], defer: bool
 ) -> None:
     axis = scope.stage.alpha_deg
     axis.holds.clear()
@@ -483,7 +483,7 @@ def test_a_pause_loses_no_tilt_and_repeats_none(
 
 
 def test_an_abort_closes_run_and_series(
-    engine: RunEngine, scope: SoftMicroscope, documents: list[Any]
+    engine: Any, scope: SoftMicroscope, documents: list[Any]
 ) -> None:
     axis = scope.stage.alpha_deg
     axis.holds.clear()
@@ -501,7 +501,7 @@ def test_an_abort_closes_run_and_series(
 
 
 def test_a_stuck_stage_ends_the_series_with_its_own_reason(
-    engine: RunEngine, scope: SoftMicroscope, documents: list[Any]
+    engine: Any, scope: SoftMicroscope, documents: list[Any]
 ) -> None:
     scope.stage.alpha_deg.failure = MoveFailed("stage.alpha_deg: stuck at 0 deg")
 
@@ -529,7 +529,7 @@ def test_a_stage_that_stands_elsewhere_is_not_exposed_on(
 
 
 def test_a_lost_specimen_is_not_mapped(
-    engine: RunEngine, scope: SoftMicroscope, documents: list[Any]
+    engine: Any, scope: SoftMicroscope, documents: list[Any]
 ) -> None:
     scope.is_gone_at = 20.0
 

@@ -95,6 +95,7 @@ def series(instrument: Any) -> Iterator[Series]:
     specimen_file = instrument.lab.directory / "truth" / "specimen.h5"
     charge_c = truth("BeamCharge") - before_c
     yield Series(session, events, list(frames), origin_nm, charge_c, specimen_file)
+    assert session.dose is not None
     session.dose.beat.stop()
     epics.caput("SIM:LAB:Factor", 4000, wait=True, timeout=10)
 

@@ -48,7 +48,8 @@ def test_projection_is_that_of_the_dense_formula(shape, pixels) -> None:
 
     projections = project(volume, ANGLES_DEG, width=pixels)
 
-    matrix = weights(*shape[:2], pixels, ANGLES_DEG)
+    nz, nx = shape[:2]
+    matrix = weights(nz, nx, pixels, ANGLES_DEG)
     dense = (matrix @ volume.reshape(-1, shape[2])).reshape(-1, pixels, shape[2])
     # float32 sums of up to 24 terms
     np.testing.assert_allclose(projections, dense, rtol=2e-6, atol=2e-6)

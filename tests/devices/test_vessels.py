@@ -17,7 +17,7 @@ from cryoline.sim.laboratory import Lab
 
 pytestmark = pytest.mark.lab
 
-DEVICES = {
+DEVICES: dict[str, Any] = {
     "carrier": (Carrier, "SIM:CARRIER1:"),
     "pot": (PlungePot, "SIM:LN2POT1:"),
     "suitcase": (Suitcase, "SIM:CASE1:"),

@@ -3,6 +3,7 @@
 import json
 import math
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from cryoline.sim.column import Column, ColumnState
 from cryoline.sim.errors import RefusedError
-from cryoline.sim.exposure_log import ExposureLog, ExposureRecord, Outcome
+from cryoline.sim.exposure_log import ExposureLog, Outcome
 from cryoline.sim.probe import ProbeCurrent
 from cryoline.sim.scan_order import read_order
 
@@ -35,17 +36,15 @@ def order(ticket: str = "t", **changes) -> str:
     return json.dumps({**HE_ET_AL, "ticket": ticket, **changes})
 
 
-def exposing(*, seed: int = 3, rise: float = 0.0, **changes) -> Column:
-    column = Column(seed=seed, log=ExposureLog())
+def exposing(*, seed: int = 3, rise: float = 0.0, **changes) -> Any:
+    column: Any = Column(seed=seed, log=ExposureLog())
     column.set_next_rise(rise)
     column.arm(order(**changes))
     column.start(START_S)
     return column
 
 
-def expose(
-    *polls_s: float, **changes
-) -> tuple[ExposureRecord, list[np.ndarray], Column]:
+def expose(*polls_s: float, **changes) -> tuple[Any, list[np.ndarray], Any]:
     """Expose, looking at these times after the start, and once long after the end."""
     column = exposing(**changes)
     charges = []
@@ -169,7 +168,7 @@ def test_record_says_who_blanked(outcome) -> None:
 
 
 def test_blanking_without_an_exposure_only_disarms() -> None:
-    column = Column(seed=0, log=ExposureLog())
+    column: Any = Column(seed=0, log=ExposureLog())
     column.arm(order())
     column.blank(5.0)
     assert column.state is ColumnState.BLANKED
@@ -210,7 +209,7 @@ def test_what_can_not_be_done_in_an_exposure_is_refused(act, words) -> None:
 
 
 def test_current_is_measured_for_two_seconds_on_a_blanked_specimen() -> None:
-    column = Column(seed=1, log=ExposureLog())
+    column: Any = Column(seed=1, log=ExposureLog())
     assert column.current_age_s(10.0) == 1e9
     column.measure(10.0)
     assert column.state is ColumnState.MEASURING
@@ -218,7 +217,8 @@ def test_current_is_measured_for_two_seconds_on_a_blanked_specimen() -> None:
     column.advance(11.0)
     assert column.current_pa == 0.0
     column.advance(15.0)
-    assert column.state is ColumnState.BLANKED
+    state: ColumnState = column.state
+    assert state is ColumnState.BLANKED
     assert column.current_age_s(15.0) == 3.0
     true_pa = column.probe.at_a(11.0) * 1e12
     assert column.current_pa == pytest.approx(true_pa, rel=0.005)
@@ -281,7 +281,7 @@ def test_log_survives_a_torn_line_and_knows_old_tickets(tmp_path) -> None:
     first.advance(200.0)
     with path.open("ab") as file:
         file.write(b'{"ticket": "to')
-    log = ExposureLog(path, boot_id="2")
+    log: Any = ExposureLog(path, boot_id="2")
     assert path.read_bytes().endswith(b"}\n")
     assert (log.counter, log.first, log.get(1)) == (0, 0, None)
     assert log.find("old") is None
@@ -297,7 +297,7 @@ def test_log_survives_a_torn_line_and_knows_old_tickets(tmp_path) -> None:
 
 def test_full_disk_does_not_stop_the_hardware(tmp_path, monkeypatch) -> None:
     path = tmp_path / "exposures.jsonl"
-    column = Column(seed=0, log=ExposureLog(path, boot_id="1"))
+    column: Any = Column(seed=0, log=ExposureLog(path, boot_id="1"))
 
     def no_space(_descriptor: int) -> None:
         raise OSError(28, "No space left on device")

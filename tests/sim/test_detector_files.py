@@ -253,7 +253,7 @@ def test_file_of_a_writer_killed_at_any_step_can_be_opened_and_goes_on(
         tickets = found["ticket" if kind == "haadf" else "slots/ticket"].tolist()
         assert tickets[0] == "ticket-0"
 
-        file: DetectorFile[Any] = KINDS[kind](path)  # type: ignore[abstract]
+        file: DetectorFile[Any] = KINDS[kind](path)  # type: ignore[abstract,assignment,unused-ignore]
         file.write(1, "again", 2.0, VIEW, records[2])
         file.write(2, "third", 3.0, VIEW, records[0])
         file.close()

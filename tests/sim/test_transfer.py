@@ -34,7 +34,9 @@ class Chain(TransferChain):
         """Carry the specimen along."""
         for place in places:
             self.move(place, self.time_s)
-            self.wait(self.arrives_at_s() - self.time_s)
+            arrives_s = self.arrives_at_s()
+            assert arrives_s is not None
+            self.wait(arrives_s - self.time_s)
             assert self.place is place
 
     def into_the_lock(self) -> None:

@@ -183,7 +183,12 @@ def replay(
     url, key = server.url(), server.api_key()
     check_access(url, key)  # a person is told now; a publisher would wait for it
     runs = replay_runs(
-        loaded.layout, url, key, keys=keys or None, paths=loaded.path_map
+        loaded.layout,
+        url,
+        key,
+        keys=keys or None,
+        paths=loaded.path_map,
+        custody=loaded.custody_record,
     )
     if as_json:
         print_json(

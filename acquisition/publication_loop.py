@@ -1,5 +1,6 @@
 """The loop of the publisher: which journal is sent when, and what if it can't be."""
 
+import functools
 import logging
 import os
 import time
@@ -12,6 +13,7 @@ import httpx
 from tiled.structures.core import Spec
 
 from cryoline.acquisition.backoff import Backoff, delay_s
+from cryoline.acquisition.custody_blocks import CustodyBlocks
 from cryoline.acquisition.directory_watch import DirectoryWatch
 from cryoline.acquisition.errors import (
     FileNotReadyError,
@@ -24,7 +26,7 @@ from cryoline.acquisition.path_map import PathMap
 from cryoline.acquisition.process_identity import ProcessIdentity, write_state
 from cryoline.acquisition.publication_markers import PublicationMarkers, RunName
 from cryoline.acquisition.run_publication import RunPublication
-from cryoline.acquisition.tiled_access import connect, key_refusal
+from cryoline.acquisition.tiled_access import connect, fit_json, key_refusal
 
 __all__ = ["Publisher"]
 
@@ -39,6 +41,8 @@ _IDLE_SILENCE_S: Final = 5.0
 as needed, for a machine that is busy [A]."""
 _SENDING_SILENCE_S: Final = 60.0
 """And while a run is sent: four requests that Tiled takes 15 s for each [A]."""
+_CUSTODY_S: Final = 2.0
+"""Between two looks into the custody record [A]."""
 _ATTEMPTS: Final = 8
 """Refusals by a server that answers others, or looks for a file of a run that has
 ended, before that run is set aside: 21 s [A]."""
@@ -67,11 +71,15 @@ class Publisher:
     key: str = field(repr=False)
     paths: PathMap | None = None
     """Where detector files may lie; None: below the data directory."""
+    custody: Path | None = None
+    """The custody record, if runs are to say what their specimens have suffered."""
     timeout_s: float = 15.0
     """How long Tiled may take for one request before it counts as away."""
 
     def __post_init__(self) -> None:
         self._paths = self.paths or PathMap.of(self.layout)
+        self._custody = CustodyBlocks(self.custody)
+        self._next_custody = 0.0
         self.markers = PublicationMarkers(self.layout)
         self._watch = DirectoryWatch(self.markers.directories)
         self._work: dict[RunName, _Work] = {}
@@ -117,8 +125,33 @@ class Publisher:
             if self._stopping:
                 break
             self._advance(name, work)
+        if now >= self._next_custody and not self._stopping:
+            self._next_custody = now + _CUSTODY_S
+            self._renew_custody()
         self._go_on()
         return not self._work
+
+    def _renew_custody(self) -> None:
+        """Have published runs say what became known of their specimens since."""
+        if time.monotonic() < self._backoff.until or not self._custody.has_changed():
+            return
+        of = functools.cache(self._custody.of)
+        try:
+            for name, block in self.markers.blocks("raw"):
+                custody = fit_json(of(block.get("specimen")))
+                if not custody or custody == block.get("custody"):
+                    continue
+                self._go_on()
+                node = self._container("raw").get(name.key)
+                if node is None:
+                    _log.warning("%s: not in Tiled any more; cryoline replay", name)
+                    continue
+                change = {"cryoline": {"custody": custody}}
+                node.update_metadata(change, drop_revision=True)
+                self.markers.renew_block(name, block | {"custody": custody})
+        except httpx.HTTPError as error:
+            self._custody.ask_again()
+            self._away(f"{self.url}: {type(error).__name__}: {error}")
 
     def _find_work(self) -> None:
         settled = self.markers.settled()
@@ -133,7 +166,14 @@ class Publisher:
         anew = derived and (anew or self.markers.was_published(name))
         results = self.layout.results
         return _Work(
-            RunPublication(path, self._paths, results, replaceable=derived, anew=anew)
+            RunPublication(
+                path,
+                self._paths,
+                results,
+                custody_of=None if derived else self._custody.of,
+                replaceable=derived,
+                anew=anew,
+            )
         )
 
     def _advance(self, name: RunName, work: _Work) -> None:

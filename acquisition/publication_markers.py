@@ -27,6 +27,8 @@ class Held:
     """Result files of the analysis."""
     rebuilt: list[str]
     """Streams whose table was written again because it was not exact."""
+    block: dict[str, Any]
+    """What it can be found by."""
 
 
 @dataclass(frozen=True, order=True)
@@ -93,6 +95,19 @@ class PublicationMarkers:
             content["bytes"], content["mtime_ns"] = signature
         self._signatures[run] = signature
         write_state(self._folders[run.container] / f"{run.key}.json", content)
+
+    def blocks(self, container: str) -> Iterator[tuple[RunName, dict[str, Any]]]:
+        """Yield what every published run can be found by."""
+        for path in sorted(self._folders[container].glob("*.json")):
+            run = RunName(container, path.stem)
+            if (content := self.published(run)) and "block" in content:
+                yield run, content["block"]
+
+    def renew_block(self, run: RunName, block: dict[str, Any]) -> None:
+        """Note that a run can now be found by something else."""
+        if content := self.published(run):
+            path = self._folders[run.container] / f"{run.key}.json"
+            write_state(path, content | {"block": block})
 
     def mark_failed(self, run: RunName, reason: str) -> None:
         """Note why this run can't be published."""

@@ -32,7 +32,11 @@ _LOG_FILES: Final = 3
 
 
 def publish(
-    layout: DataLayout, url: str, key: str, paths: PathMap | None = None
+    layout: DataLayout,
+    url: str,
+    key: str,
+    paths: PathMap | None = None,
+    custody: Path | None = None,
 ) -> None:
     """Publish until SIGTERM or SIGINT, then end after the current page.
 
@@ -44,7 +48,7 @@ def publish(
     from cryoline.acquisition.publication_loop import Publisher
 
     with publisher_lock(layout):
-        publisher = Publisher(layout, url, key, paths)
+        publisher = Publisher(layout, url, key, paths, custody)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: publisher.stop())
         publisher.run()
@@ -86,7 +90,8 @@ def main(arguments: list[str] | None = None) -> int:
         config = load_config(find_config(options.config))
         _log_to(config.layout.logs / "publisher.log")
         server = TiledServer.from_config(config)
-        publish(config.layout, server.url(), server.api_key(), config.path_map)
+        url, key = server.url(), server.api_key()
+        publish(config.layout, url, key, config.path_map, config.custody_record)
     except CryolineError as error:
         sys.stderr.write(f"{error}\n")
         logging.getLogger(__name__).error("%s", error)

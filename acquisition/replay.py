@@ -55,6 +55,7 @@ def replay(
     *,
     keys: Iterable[str] | None = None,
     paths: PathMap | None = None,
+    custody: Path | None = None,
     timeout_s: float = 600.0,
 ) -> list[ReplayedRun]:
     """Make Tiled hold every journaled run exactly, and return how each stands.
@@ -79,7 +80,7 @@ def replay(
     def publisher() -> "Publisher":
         from cryoline.acquisition.publication_loop import Publisher
 
-        return Publisher(layout, url, key, paths)
+        return Publisher(layout, url, key, paths, custody)
 
     _work_or_wait(layout, publisher, markers, set(finished), timeout_s)
     return [

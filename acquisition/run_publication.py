@@ -53,7 +53,8 @@ class RunPublication:
     ``replaceable`` says that what Tiled holds of another run under this key may be
     deleted: derived runs can be computed again, raw ones can't. ``anew`` deletes it
     in any case, because the journal is known to be another than the published one.
-    ``results`` is where the files of a derived run lie.
+    ``results`` is where the files of a derived run lie; ``custody_of`` tells what a
+    specimen has suffered.
     """
 
     def __init__(
@@ -62,10 +63,12 @@ class RunPublication:
         paths: PathMap,
         results: Path,
         *,
+        custody_of: Callable[[str | None], dict[str, Any]] | None = None,
         replaceable: bool = False,
         anew: bool = False,
     ) -> None:
         self.path = path
+        self._custody_of = custody_of
         self._paths = paths
         self._replaceable = replaceable
         self._anew = anew
@@ -165,7 +168,8 @@ class RunPublication:
                     )
             stream.verify_frames()
         self._results.verify(self._node)
-        metadata = {"stop": fit_json(self._stop), "cryoline": self._block.as_dict()}
+        block = self._found_by()
+        metadata = {"stop": fit_json(self._stop), "cryoline": block}
         self._node.update_metadata(metadata, drop_revision=True)
         self._close_streams()
         frames = {
@@ -173,7 +177,9 @@ class RunPublication:
             for stream in self._streams.values()
             for name, count in stream.frames.items()
         }
-        return Held(self.journal_rows, frames, self._results.count, self._rebuilt)
+        return Held(
+            self.journal_rows, frames, self._results.count, self._rebuilt, block
+        )
 
     def _documents(self) -> Any:
         return read_documents(self.path)
@@ -210,6 +216,13 @@ class RunPublication:
                 f"{self.path}: {name} documents can't be published; let the device "
                 "name its files by stream_resource and stream_datum"
             )
+
+    def _found_by(self) -> dict[str, Any]:
+        """Return the block of metadata that searches look at."""
+        block = self._block.as_dict()
+        if self._custody_of and (custody := self._custody_of(block.get("specimen"))):
+            block["custody"] = fit_json(custody)
+        return block
 
     def _open(self, container: Any) -> None:
         """Find or make the run's node."""

@@ -243,13 +243,50 @@ class OnlineReconstruction:
                 f"{size if self._many else size[1:]}"
             )
         gains = np.broadcast_to(np.asarray(exposure, float), (elements,))
-        self._state.extend(
+        self._take(
             counts[:, None],
             radians([angle_deg]),
             background_of(background, counts.shape, _TILT)[:, None],
             exposure_of(gains[:, None], elements, 1),
         )
-        if not self._warm or self._state.tilts == 1:
+
+    def extend(
+        self,
+        projections: ArrayLike,
+        angles_deg: ArrayLike,
+        background: ArrayLike | None = None,
+        *,
+        exposure: ArrayLike | None = None,
+    ) -> None:
+        """Take several tilts at once, and then n_iter steps.
+
+        Arguments as those of `mlem`, and refused like those.
+        """
+        elements, _, _, slices = self._state.shape
+        counts = with_element("projections", projections, _PROJECTIONS)
+        size = (elements, counts.shape[1], self._state.pixels, slices)
+        if counts.shape != size:
+            raise KernelInputError(
+                f"projections: {np.shape(projections)} don't fit; give (element, tilt, "
+                f"u, y) = {size}"
+            )
+        self._take(
+            counts,
+            radians(angles_deg, tilts=counts.shape[1]),
+            background_of(background, counts.shape, _PROJECTIONS),
+            exposure_of(exposure, elements, counts.shape[1]),
+        )
+
+    def _take(
+        self,
+        counts: NDArray[np.float32],
+        angles_rad: NDArray[np.float64],
+        background: NDArray[np.float32],
+        exposure: NDArray[np.float32],
+    ) -> None:
+        is_first = self._state.tilts == 0
+        self._state.extend(counts, angles_rad, background, exposure)
+        if not self._warm or is_first:
             self._state.begin()
         self._state.iterate(self._n_iter)
 

@@ -1,9 +1,10 @@
 """Element volumes of a tilt series: which counts go in, and how far it is iterated.
 
-The field of a map is centred on the specimen (tracking sees to that), so the volume's
-middle is the field's. Counts of the whole series are rare, a few in a voxel: the
-background is in the model, iterations are few, and a Gaussian follows. Twenty plain
-iterations, as He et al. made, are noise on such counts; they are an option.
+The field of a map is centred on the specimen by tracking, so the volume's middle is
+the field's; what it drifted meanwhile is undone by its own counts. Counts of the whole
+series are rare, a few in a voxel: the background is in the model, iterations are few,
+and a Gaussian follows. Twenty plain iterations, as He et al. made, are noise on such
+counts; they are an option.
 """
 
 from dataclasses import dataclass
@@ -13,12 +14,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
+from cryoline.analysis.alignment import centre_across_px, strays_px
 from cryoline.analysis.eds import ElementMaps, background_maps
 from cryoline.analysis.errors import KernelInputError
 from cryoline.analysis.tomography import (
     Convergence,
     OnlineReconstruction,
-    mlem,
     stack_from_images,
 )
 
@@ -32,10 +33,12 @@ class VolumeSettings:
     size_voxels: int = 128
     bin_px: int = 2
     """Pixels a voxel; what lies outside ``size_voxels * bin_px`` pixels is cut off."""
-    live_iterations: int = 1
-    """A tilt, from the volume before."""
+    live_iterations: int = 6
+    """With each tilt, over all so far, from an even volume."""
     final_iterations: int = 10
     """Of the volume at the end, from an even one."""
+    align: bool = True
+    """Move each map across the tilt axis by what its body strays from the others'."""
     sigma_voxels: float = 1.5
     """Of the Gaussian that follows the iterations."""
     background_sigma_px: float = 8.0
@@ -80,18 +83,14 @@ class SeriesVolume:
         threads: int = 1,
     ) -> None:
         self.settings = settings or VolumeSettings()
+        self._elements = elements
         self._threads = threads
-        size = self.settings.size_voxels
-        self._growing = OnlineReconstruction(
-            (elements, size, size, size),
-            n_iter=self.settings.live_iterations,
-            warm=True,
-            threads=threads,
-        )
         self._counts: list[NDArray[np.float32]] = []
         self._background: list[NDArray[np.float32]] = []
         self._angles_deg: list[float] = []
         self._exposure: list[float] = []
+        self._centres_px: list[float] = []
+        self._growing: OnlineReconstruction | None = None
 
     def add(
         self,
@@ -107,25 +106,41 @@ class SeriesVolume:
         exposure: charge times free detector, 1 for the first tilt, say
         Raises KernelInputError if the map is smaller than the volume.
         """
+        rows, columns = maps.counts.shape[-2:]
+        whole = self.settings.size_voxels * self.settings.bin_px
+        if min(rows, columns) < whole:
+            raise KernelInputError(
+                f"a map of {rows} x {columns} px is smaller than the volume, "
+                f"{self.settings.size_voxels} voxels of {self.settings.bin_px} px; "
+                "choose fewer voxels or a smaller bin_px"
+            )
         background = background_maps(
             maps, continuum, sigma_px=self.settings.background_sigma_px
         )
-        projection = self._projection(maps.counts)
-        expected = self._projection(background)
-        self._growing.add(projection, angle_deg, expected, exposure=exposure)
-        self._counts.append(projection)
-        self._background.append(expected)
+        # Only the rows that are needed; all columns, because the map may yet move.
+        top = (rows - whole) // 2
+        self._counts.append(maps.counts[:, top : top + whole].astype(np.float32))
+        self._background.append(background[:, top : top + whole])
         self._angles_deg.append(angle_deg)
         self._exposure.append(exposure)
+        self._centres_px.append(centre_across_px(maps.counts.sum(axis=0)))
+        self._growing = None
 
     @property
     def convergence(self) -> Convergence:
-        """How far the last step still moved the growing volume."""
-        return self._growing.convergence
+        """How far the last step still moved the volume of the tilts so far."""
+        return self._so_far().convergence
+
+    @property
+    def strays_px(self) -> NDArray[np.float64]:
+        """(tilt,), how far each map lay off across the tilt axis, and was moved."""
+        if not self.settings.align:
+            return np.zeros(len(self._centres_px))
+        return strays_px(self._centres_px, self._angles_deg)
 
     def live(self) -> NDArray[np.float32]:
-        """Return the volume that has grown with the tilts so far, filtered."""
-        return self._filtered(self._growing.volume)
+        """Return the volume of the tilts so far after few steps, filtered."""
+        return self._filtered(self._so_far().volume)
 
     def final(self) -> NDArray[np.float32]:
         """Return the volume of all tilts so far, from an even start, filtered.
@@ -134,30 +149,44 @@ class SeriesVolume:
         """
         if not self._counts:
             raise KernelInputError("no tilt was added; add its maps first")
-        volume = mlem(
-            np.stack(self._counts, axis=1),
-            self._angles_deg,
-            self.settings.final_iterations,
-            background=np.stack(self._background, axis=1),
-            exposure=self._exposure,
-            threads=self._threads,
-        )
-        return self._filtered(volume)
+        finished = self._reconstruction(self.settings.final_iterations)
+        return self._filtered(finished.volume)
 
-    def _projection(self, images: NDArray[np.generic]) -> NDArray[np.float32]:
-        """Return the middle of images (element, y, x), binned, as (element, u, y)."""
-        size, width = self.settings.size_voxels, self.settings.bin_px
-        whole = size * width
-        rows, columns = images.shape[-2:]
-        if min(rows, columns) < whole:
-            raise KernelInputError(
-                f"a map of {rows} x {columns} px is smaller than the volume, {size} "
-                f"voxels of {width} px; choose fewer voxels or a smaller bin_px"
+    def _so_far(self) -> OnlineReconstruction:
+        """Return the volume after few steps; made when it is first asked for."""
+        if self._growing is None:
+            self._growing = self._reconstruction(self.settings.live_iterations)
+        return self._growing
+
+    def _reconstruction(self, n_iter: int) -> OnlineReconstruction:
+        """Return the volume of all tilts so far after n_iter steps."""
+        size = self.settings.size_voxels
+        made = OnlineReconstruction(
+            (self._elements, size, size, size), n_iter=n_iter, threads=self._threads
+        )
+        if self._counts:
+            moves = np.rint(self.strays_px).astype(int).tolist()
+            made.extend(
+                self._projections(self._counts, moves),
+                self._angles_deg,
+                self._projections(self._background, moves),
+                exposure=self._exposure,
             )
-        top, left = (rows - whole) // 2, (columns - whole) // 2
-        middle = images[..., top : top + whole, left : left + whole]
-        parts = middle.reshape(-1, size, width, size, width).astype(np.float32)
-        return stack_from_images(parts.sum(axis=(2, 4)))
+        return made
+
+    def _projections(
+        self, images: list[NDArray[np.float32]], moves: list[int]
+    ) -> NDArray[np.float32]:
+        """Return the middle of images, moved and binned, as (element, tilt, u, y)."""
+        size, width = self.settings.size_voxels, self.settings.bin_px
+        out = np.empty((self._elements, len(images), size, size), np.float32)
+        for tilt, (image, move) in enumerate(zip(images, moves, strict=True)):
+            room = image.shape[-1] - size * width
+            left = min(max(room // 2 + move, 0), room)
+            middle = image[..., left : left + size * width]
+            parts = middle.reshape(-1, size, width, size, width)
+            out[:, tilt] = parts.sum(axis=(2, 4))
+        return stack_from_images(out)
 
     def _filtered(self, volume: NDArray[np.float32]) -> NDArray[np.float32]:
         sigma = (0.0, *(3 * (self.settings.sigma_voxels,)))

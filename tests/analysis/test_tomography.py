@@ -227,6 +227,10 @@ def test_the_last_of_many_volumes_is_that_of_the_batch() -> None:
 
     batch = mlem(data, ANGLES_DEG, 4, background=rays, exposure=exposure)
     np.testing.assert_array_equal(online.volume, batch)
+    at_once = OnlineReconstruction((SIZE, SIZE, SLICES), n_iter=4)
+    at_once.extend(data, ANGLES_DEG, rays, exposure=exposure)
+    np.testing.assert_array_equal(at_once.volume, batch)
+    assert at_once.convergence == online.convergence
 
 
 def test_a_warm_start_goes_on_where_the_tilt_before_ended() -> None:
@@ -311,6 +315,10 @@ def test_a_bead_is_found_where_it_is_and_mirrored_with_negated_angles() -> None:
         (
             lambda d: OnlineReconstruction((21, 21, 5)).add(d[0].T, 0.0),
             r"projection: \(5, 21\) doesn't fit; give \(u, y\) = \(21, 5\)",
+        ),
+        (
+            lambda d: OnlineReconstruction((21, 21, 4)).extend(d, ANGLES_DEG),
+            r"projections: \(9, 21, 5\) don't fit; give \(element, tilt, u, y\)",
         ),
     ],
 )

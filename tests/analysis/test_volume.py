@@ -1,3 +1,6 @@
+from dataclasses import replace
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from scipy import ndimage
@@ -86,6 +89,34 @@ def test_the_live_volume_comes_close_to_the_final_one(volume, final):
     live = volume.live()
 
     assert np.corrcoef(live[0].ravel(), final[0].ravel())[0, 1] > 0.97
+
+
+def test_a_map_that_lies_off_across_the_axis_is_moved_back(series):
+    few = series[::3]
+    moved = [few[0], *few[1:]]
+    off_px = 8
+    shifted = few[4].eds.x.astype(int) + off_px
+    kept = shifted < 512
+    events = {
+        name: getattr(few[4].eds, name)[kept] for name in ("y", "channel", "quadrant")
+    }
+    moved[4] = replace(few[4], eds=SimpleNamespace(x=shifted[kept], **events))
+
+    aligned, left = (
+        reconstruct(moved, VolumeSettings(size_voxels=64, bin_px=4, align=align))
+        for align in (True, False)
+    )
+
+    truth = reconstruct(few, VolumeSettings(size_voxels=64, bin_px=4)).final()
+    strays = aligned.strays_px
+    assert strays[4] == pytest.approx(off_px, abs=1.5)
+    assert np.abs(np.delete(strays, 4)).max() < 1.5
+    assert (left.strays_px == 0).all()
+
+    def error(volume):
+        return np.linalg.norm(volume.final()[0] - truth[0])
+
+    assert error(aligned) < 0.3 * error(left)
 
 
 def test_a_second_pass_gives_the_same_bits(series):

@@ -129,6 +129,8 @@ class VolumeRouter(DocumentRouter):  # type: ignore[misc,unused-ignore]
         if self._volume is not None and self._last is not None:
             final: NDArray[np.float32] = self._volume.final()
             what = self._what(self._last)
+            strays = np.round(self._volume.strays_px * self._last.pixel_nm, 2)
+            what["attributes"]["strays_nm"] = strays.tolist()
             self._save("volume", final, live=False, **what)
             what["version"] += 1  # of the live one, which had that number already
             self._save("volume", final, live=True, **what)

@@ -176,6 +176,7 @@ def test_a_volume_grows_with_each_tilt_and_is_kept_at_the_end(series, content):
     assert kinds == [(True, 1), (True, 2), (False, 2), (True, 3)]
     assert all(array.shape == (4, 32, 32, 32) for _, array, _ in saved)
     assert saved[0][2]["scale_nm"] == pytest.approx([1.0, *3 * [8 * 2.134]])
+    assert saved[-1][2]["attributes"]["strays_nm"] == [0.0, 0.0]
     # Two tilts can't tell how high the wire lies, but where across the tilt axis.
     across = saved[2][1][0].sum(axis=(0, 2))
     assert across[13:19].sum() > 0.6 * across.sum()

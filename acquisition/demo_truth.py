@@ -21,7 +21,7 @@ Volume = NDArray[np.float32]
 _AROUND_VOXELS: Final = 3
 """The score looks at the specimen and this far around it, not at the empty field."""
 
-_MOVED_VOXELS: Final = 4
+_MOVED_VOXELS: Final = 8
 """How far the truth may be moved along each axis."""
 
 
@@ -52,13 +52,21 @@ class Truth:
 
 
 def _summed(volume: Volume, axis: int, size: int, ratio: float) -> Volume:
-    """Sum the slabs along an axis into ``size`` wider ones; cut what lies beyond."""
+    """Sum the slabs along an axis into ``size`` wider ones; cut what lies beyond.
+
+    A slab that lies across an edge goes to both sides, by its parts.
+    """
     count = volume.shape[axis]
-    places = np.floor((np.arange(count) - (count - 1) / 2) * ratio + size / 2)
-    inside = (places >= 0) & (places < size)
+    edges = (np.arange(count + 1) - count / 2) * ratio + size / 2
+    low, high = edges[:-1], edges[1:]
+    first = np.floor(low).astype(int)
+    beyond = np.clip((high - (first + 1)) / ratio, 0.0, 1.0)
     moved = np.moveaxis(volume, axis, 0)
     out = np.zeros((size, *moved.shape[1:]), np.float32)
-    np.add.at(out, places[inside].astype(int), moved[inside])
+    for places, parts in ((first, 1.0 - beyond), (first + 1, beyond)):
+        inside = (places >= 0) & (places < size)
+        weights = parts[inside].astype(np.float32)[:, None, None]
+        np.add.at(out, places[inside], moved[inside] * weights)
     return np.moveaxis(out, 0, axis)
 
 

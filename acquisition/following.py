@@ -24,6 +24,9 @@ _LARGEST_ERROR_NM: Final = 10.0
 _LEAST_CONFIDENCE_ALONG: Final = 0.3
 """Below, what was found there may be noise: 0.27 at most in 60 trials."""
 
+_BRIGHT: Final = 5.0
+"""Times the noise of the background: the specimen."""
+
 _WIDEST_PART: Final = 0.4
 """Of the field: a larger shift can't be told from one the other way round."""
 
@@ -49,11 +52,14 @@ class _Sight:
 class Follower:
     """Measures where the specimen is, image by image, and says where to look next.
 
-    The first image of a series defines the specimen's position: that of the field.
-    Each further one is compared with the last of its branch, which it resembles most.
-    A shift along the tilt axis is told by what differs along it; where nothing does,
-    as on a smooth wire, the specimen is taken to be where it was looked for.
-    Images are (y, x), the tilt axis along y.
+    The first image of a series defines the specimen's position: the middle of what is
+    bright across the tilt axis, and along it that of the field. Each further one is
+    compared with the last of its branch, which it resembles most. A shift along the
+    axis is told by what differs along it; where nothing does, as on a smooth wire, the
+    specimen is taken to be where it was looked for.
+
+    The field then follows that middle, and the specimen seems to turn about it: a
+    reconstruction needs no other axis. Images are (y, x), the tilt axis along y.
     """
 
     def __init__(self, first: TiltExposures, tracking: Tracking) -> None:
@@ -94,7 +100,7 @@ class Follower:
         small = _binned(np.asarray(image, float), self._binning)
         reference = self._last.get(tilt.branch, self._first)
         if reference is None:
-            place = (aim.across_nm, aim.along_nm)
+            place = (aim.across_nm + self._middle_nm(small), aim.along_nm)
         else:
             place = self._place_nm(reference, small, aim, tilt)
         sight = _Sight(small, aim, Position(tilt.tilt_deg, *place))
@@ -105,8 +111,21 @@ class Follower:
 
     def at_rest(self, position: Position, tilt: TiltExposures) -> None:
         """Learn from a tilt's last position; to be called once a tilt."""
-        if tilt.index > 0:
+        if tilt.index == 0:
+            self._tracker.reset(position)
+        else:
             self._tracker.measured(position, branch=tilt.branch)
+
+    def _middle_nm(self, image: NDArray[np.float64]) -> float:
+        """Return where the middle of what is bright lies across the axis."""
+        background = np.median(image)
+        noise = 1.4826 * np.median(np.abs(image - background))
+        above = image - background
+        bright = np.where(above > _BRIGHT * noise, above, 0.0).sum(axis=0)
+        if not bright.any():
+            return 0.0
+        places = np.arange(bright.size) - (bright.size - 1) / 2
+        return float(bright @ places / bright.sum() * self._pixel_nm)
 
     def _place_nm(
         self, reference: _Sight, image: NDArray[Any], aim: Aim, tilt: TiltExposures

@@ -15,9 +15,9 @@ VOXEL_NM = 2.0
 def bent_wire() -> dict[str, NDArray[np.float32]]:
     """A core in its shell along y, bent along z, off the axis in x."""
     z, x, y = np.meshgrid(
-        *((np.arange(n) - (n - 1) / 2) * VOXEL_NM for n in (48, 48, 96)), indexing="ij"
+        *((np.arange(n) - (n - 1) / 2) * VOXEL_NM for n in (48, 48, 240)), indexing="ij"
     )
-    r = np.hypot(x - 3.0, z - 4.0 * np.cos(2 * np.pi * y / 192))
+    r = np.hypot(x - 3.0, z - 4.0 * np.cos(2 * np.pi * y / 600))
     return {
         "Si": np.where(r < 16, 50, 0).astype(np.float32),
         "O": np.where((r >= 16) & (r < 26), 22, 0).astype(np.float32),
@@ -35,11 +35,11 @@ def truth(tmp_path: Path) -> Truth:
 
 
 def coarse(truth: Truth, size_nm: float = 4.0) -> dict[str, NDArray[np.float32]]:
-    return {name: truth.atoms(name, (32, 32, 40), size_nm) for name in ("Si", "O")}
+    return {name: truth.atoms(name, (32, 32, 100), size_nm) for name in ("Si", "O")}
 
 
 def test_no_atom_is_lost_in_a_coarser_grid(truth: Truth) -> None:
-    atoms = truth.atoms("Si", (24, 24, 48), 4.0)
+    atoms = truth.atoms("Si", (24, 24, 120), 4.0)
 
     assert atoms.sum() == pytest.approx(bent_wire()["Si"].sum() * 8.0)
 

@@ -76,6 +76,24 @@ def test_a_shaken_wire_is_followed_over_a_whole_series() -> None:
     assert np.sqrt(np.mean(np.square(missed), axis=0)).max() < SCAN.pixel_nm
 
 
+def test_the_field_is_put_on_the_middle_of_the_specimen_from_the_first_tilt_on() -> (
+    None
+):
+    """Else the volume would turn about another axis than the specimen does."""
+    rng = np.random.default_rng(11)
+    tracking = Tracking()
+    tilts = tilts_of(SERIES, tracking)
+    follower = Follower(tilts[0], tracking)
+
+    first = follower.see(
+        image_of(-70.0, 0, Aim(20.0, 0), rng, smooth=True), Aim(20.0, 0), tilts[0]
+    )
+    follower.at_rest(first, tilts[0])
+
+    assert first.across_nm == pytest.approx(-70.0, abs=4.0)
+    assert follower.predict(tilts[1]).across_nm == first.across_nm
+
+
 def test_a_shift_along_a_smooth_wire_is_left_as_predicted() -> None:
     rng = np.random.default_rng(6)
     tracking = Tracking()

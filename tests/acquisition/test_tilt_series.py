@@ -325,7 +325,8 @@ def test_an_event_says_what_was_predicted_measured_and_charged(
 
     maps = events_of(documents, "primary")
     sine = math.sin(math.radians(10))
-    assert maps[1]["tilt_predicted_across_nm"] == pytest.approx(300.0 * sine)
+    begun_nm = maps[0]["tilt_measured_across_nm"]
+    assert maps[1]["tilt_predicted_across_nm"] == pytest.approx(begun_nm + 300.0 * sine)
     assert maps[1]["tilt_measured_across_nm"] == maps[1]["tilt_aim_across_nm"]
     assert maps[0]["tilt_prior_e_per_nm2"] == 200.0  # of two images
     assert maps[0]["tilt_fluence_e_per_nm2"] == 300.0

@@ -47,6 +47,10 @@ LINE_COLOURS: Final = (
 )
 """The same palette, for lines and bars on white, in the order of their use."""
 
+_LETTER_IN: Final = 0.08
+_PATCH_IN: Final = 0.5
+"""[A] room of a letter of the legend, and of a patch with its margins."""
+
 SCALE_BAR: Final = "scale-bar"
 """The gid of every scale bar's rectangle."""
 
@@ -149,16 +153,18 @@ def colour_of(element: str) -> str:
 def element_legend(
     figure: Figure, labels: Sequence[str], elements: Sequence[str]
 ) -> None:
-    """Name the colours below the figure."""
+    """Name the colours below the figure, in as many rows as its width asks for."""
     handles = [
         Patch(facecolor=colour_of(element), edgecolor="0.3", linewidth=0.5, label=label)
         for element, label in zip(elements, labels, strict=True)
     ]
     handles.append(Patch(alpha=0.0, label="(colours add up)"))
+    longest = max(len(str(handle.get_label())) for handle in handles)
+    fit = int(figure.get_figwidth() / (longest * _LETTER_IN + _PATCH_IN))
     figure.legend(
         handles=handles,
         loc="outside lower center",
-        ncols=len(handles),
+        ncols=min(max(fit, 1), len(handles)),
         frameon=False,
         fontsize=9,
         handlelength=1.0,

@@ -83,6 +83,18 @@ def test_gallery_shows_every_tilt_of_a_whole_series_with_its_scale() -> None:
     assert {"Si (full at 9 counts)", "F (full at 4 counts)"} <= set(texts(figure))
 
 
+def test_the_legend_stays_within_a_narrow_figure() -> None:
+    figure = tilt_gallery(np.ones((25, 4, 20, 20)), np.arange(25.0), ELEMENTS, 2.134)
+
+    figure.canvas.draw()
+    (legend,) = figure.legends
+    box = legend.get_window_extent()
+
+    assert box.x0 >= 0
+    assert box.x1 <= figure.bbox.x1
+    assert box.y0 >= 0
+
+
 def test_first_row_of_a_detector_image_is_at_the_top() -> None:
     figure = tilt_gallery(*gallery(), 5.0)
 

@@ -33,6 +33,7 @@ class LegWatch:
         self._specimen = specimen
         self._uid = uid
         self._warned: set[str] = set()
+        self._flagged: set[str] = set()
         self._due_s = 0.0
         self.who = f"transfer {party.route.name}: {specimen}: leg {name}"
         self.worst = Worst()
@@ -54,6 +55,8 @@ class LegWatch:
 
     def whereabouts(self) -> str:
         """Return a sentence: where the specimen is, and how it is safe there."""
+        if self.values.get("carrier.moving"):
+            return f"{self._specimen} is on its way from the {self.place}: look"
         states = self._party.route.states
         for name in (self._leg.from_, self._leg.to):
             if states[name].place == self.place:
@@ -67,30 +70,45 @@ class LegWatch:
 
     def sample(self) -> MsgGenerator[None]:
         """Keep a row, and act on what it says: warn, or stop the leg."""
+        finding = yield from self._row()
+        if finding is not None:
+            raise TransferStopped(f"{self.who}: {finding.text()}. {self.whereabouts()}")
+        yield from self._check_duration()
+
+    def _row(self) -> MsgGenerator[Finding | None]:
+        """Keep a row, flag and warn by it; returns what is a reason to stop."""
         self.now_s = yield from self._party.log.now_s()
         self._due_s = self.now_s + self._party.route.log_every_s
         self.values, findings = yield from self._party.log.record(
             self._leg.limits, self._party.accept
         )
         self.worst.add(self._leg.limits, self.values)
+        reason: Finding | None = None
         for finding in findings:
             if finding.severity is Severity.STOP:
                 yield from self.flag(finding, self._uid)
-                raise TransferStopped(
-                    f"{self.who}: {finding.text()}. {self.whereabouts()}"
-                )
-            yield from self._warn(finding.limit.sensor, finding.text())
-        yield from self._check_duration()
+                reason = reason or finding
+            else:
+                yield from self._warn(finding.limit.sensor, finding.text())
+        return reason
 
     def watch(self, status: Status, step: Step, late: str) -> MsgGenerator[None]:
-        """Keep the log until a status is done; ``late`` says what is missing else."""
+        """Keep the log until a status is done; ``late`` says what is missing else.
+
+        On a move no limit stops it: halfway is the worst place to be. The row after
+        the move does.
+        """
         began_s = self.now_s
         while not status.done:
             yield from self._tick([status])
-            if not status.done and self.now_s >= self._due_s:
+            if status.done or self.now_s < self._due_s:
+                continue
+            if step.move is not None:
+                yield from self._row()
+            else:
                 yield from self.sample()
-                if not status.done:
-                    self._check_time(step, began_s, late)
+            if not status.done:
+                self._check_time(step, began_s, late)
         raise_failure(status)
 
     def until(self, step: Step) -> MsgGenerator[None]:
@@ -110,8 +128,9 @@ class LegWatch:
 
     def flag(self, finding: Finding, leg: str | None) -> MsgGenerator[None]:
         """Mark the specimen for life, if the limit has a mark."""
-        if not finding.limit.mark:
+        if not finding.limit.mark or finding.limit.sensor in self._flagged:
             return
+        self._flagged.add(finding.limit.sensor)
         yield Msg(
             "custody_flag",
             None,

@@ -33,7 +33,7 @@ class Carrier(Device):
         kind="normal",
         doc="Where it is; on a move, where it comes from.",
     )
-    moving = Cpt(EpicsSignalRO, "Moving_RBV", kind="omitted", doc="On its way.")
+    moving = Cpt(EpicsSignalRO, "Moving_RBV", kind="normal", doc="On its way.")
     state = Cpt(
         EpicsSignalRO,
         "State_RBV",

@@ -149,6 +149,7 @@ class Lab:
                 "carrier",
                 specimen=(lambda: chain.specimen, lambda n: chain.load(n, time())),
                 place=(named("carrier", "Place_RBV", Place), None),
+                moving="Moving_RBV",
                 temperature_degc="Temp_RBV",
                 temperature_max_degc="TempMax_RBV",
                 air_s="Air_RBV",
@@ -533,7 +534,7 @@ def test_slow_insertion_is_stopped_flagged_for_life_and_told_to_the_truth(
         engine(lab.plan("he_2021"))
     assert lab.chain.value(st.DEVITRIFIED)
     state = record.state("nw-01")
-    assert state.flags == ("temperature",)
+    assert state.flags == ("air", "temperature")
     assert state.place == "microscope"
     assert state.air_s == pytest.approx(100.0)
     # The step behind the move is left: it is refused, unless a person accepts.
@@ -541,7 +542,21 @@ def test_slow_insertion_is_stopped_flagged_for_life_and_told_to_the_truth(
         engine(lab.plan("he_2021"))
     engine(lab.plan("he_2021", accept=("temperature", "air")))
     assert record.state("nw-01").state == "inserted"
-    assert record.state("nw-01").flags == ("temperature",)
+    assert record.state("nw-01").flags == ("air", "temperature")
+
+
+def test_limit_that_is_passed_on_a_move_stops_the_leg_behind_it(
+    lab, engine, record, documents
+) -> None:
+    lab.chain.air_transit_s = 200.0
+    with pytest.raises(TransferStopped, match=r"nw-01 is in the microscope: leave it"):
+        engine(lab.plan("he_2021"))
+    assert lab.chain.place is Place.MICROSCOPE
+    assert set(record.state("nw-01").flags) == {"air", "temperature"}
+    on_its_way = [r for r in documents.rows() if r["carrier_moving"]]
+    assert [r["transfer_alarm"] for r in on_its_way][-1] == 2
+    flags = [r for r in record.history("nw-01") if r.kind == "flag"]
+    assert len(flags) == 2
 
 
 def test_warning_is_kept_once_and_stops_nothing(lab, engine, record, documents) -> None:

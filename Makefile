@@ -9,11 +9,12 @@ OUT ?= demo-out
 LOOSE := --explicit-package-bases --allow-untyped-defs --allow-incomplete-defs \
 	--allow-untyped-calls --no-warn-return-any
 
-.PHONY: help demo test check fast lock clean screenshots
+.PHONY: help demo sabotage test check fast lock clean screenshots
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make demo         set up, then cycle a simulated cell into Tiled (OUT=$(OUT))"
+	@echo "make demo         set up, then go from a simulated cell to volumes (OUT=$(OUT))"
+	@echo "make sabotage     spoil the demo in four ways that it must notice"
 	@echo "make test         set up, then run every test"
 	@echo "make check        lint, types, layers, package contents"
 	@echo "make fast         only the tests that need no process"
@@ -22,6 +23,10 @@ help:
 
 demo: $(READY)
 	$(BIN)/cryoline demo --out $(OUT)
+
+# Each kind of error that the demo must notice, made on purpose; two minutes each.
+sabotage: $(READY)
+	CRYOLINE_SABOTAGE=1 $(BIN)/pytest tests/test_demo.py -k spoiled
 
 test: $(READY)
 	$(BIN)/pytest

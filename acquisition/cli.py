@@ -46,24 +46,33 @@ def demo(
         "demo-out"
     ),
     seed: Annotated[int, typer.Option(help="Of the laboratory's randomness.")] = 1,
-    factor: Annotated[
-        float, typer.Option(help="Cell time over wall time.", min=1, max=1e5)
-    ] = 4000.0,
     recorded: Annotated[
         Path | None,
-        typer.Option(help="Play this measured file (.mpt) in place of the model."),
+        typer.Option(help="Only play this measured file (.mpt) through the chain."),
+    ] = None,
+    sabotage: Annotated[
+        str | None,
+        typer.Option(
+            help="Spoil angles, windows, background or dose; the table must notice."
+        ),
     ] = None,
     keep: Annotated[
         bool, typer.Option("--keep", help="Leave laboratory and servers up.")
     ] = False,
 ) -> None:
-    """Cycle a simulated cell through EPICS, bluesky and Tiled; exit 0 if all holds.
+    """From a simulated cell to element volumes in Tiled; exit 0 if all holds.
 
     Example: cryoline demo --out demo-out --seed 7
     """
     from cryoline.acquisition.demo import DemoSettings, run_demo
+    from cryoline.acquisition.demo_sabotage import SABOTAGES
 
-    settings = DemoSettings(out.resolve(), seed, factor, recorded, keep)
+    if sabotage not in (None, *SABOTAGES):
+        raise typer.BadParameter(
+            f"{sabotage!r}: choose one of {', '.join(SABOTAGES)}",
+            param_hint="--sabotage",
+        )
+    settings = DemoSettings(out.resolve(), seed, recorded, sabotage, keep)
     if not run_demo(settings, OUT):
         raise typer.Exit(1)
 

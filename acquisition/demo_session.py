@@ -11,12 +11,15 @@ from pathlib import Path
 from typing import Any, Final, TypedDict
 
 from rich.console import Console
+from rich.status import Status
 
 from cryoline.acquisition.config import load_config
+from cryoline.acquisition.demo_sabotage import SABOTAGES, spoil
+from cryoline.acquisition.errors import DemoError
 from cryoline.acquisition.mistakes import MISTAKES, say
 from cryoline.acquisition.run_key import run_key
 
-__all__ = ["SWEEP", "Sweep", "main"]
+__all__ = ["CELL", "FACTORS", "SWEEP", "WIRE", "Sweep", "main"]
 
 
 class Sweep(TypedDict):
@@ -30,28 +33,43 @@ class Sweep(TypedDict):
 
 
 SWEEP: Final[Sweep] = {
-    "n_cycles": 2,
+    "n_cycles": 1,
     "vertex_low_v": 0.01,
     "vertex_high_v": 3.0,
     "scan_rate_mv_per_s": 0.2,
     "record_dv_mv": 1.0,
 }
-"""The cyclic voltammetry of the papers (cryo-APT study, Methods), two cycles."""
+"""The cyclic voltammetry of the papers (cryo-APT study, Methods), one cycle."""
 
-_WAFER_AREA_CM2: Final = 0.0707
-"""A disc of 3.0 mm (cryo-APT study, Methods)."""
+FACTORS: Final = {"cycling": 10_000.0, "transfer": 1000.0, "tilt-series": 100.0}
+"""Instrument time over wall time in each phase of the campaign."""
+
+_ABOUT: Final = {
+    "cycling": "one cyclic voltammetry, 0.01-3 V at 0.2 mV/s",
+    "transfer": "route he_2021, from the cell into the microscope",
+    "tilt-series": "25 tilts of 22 frames, HAADF and EDS",
+}
+CELL: Final = "cell-01"
+WIRE: Final = "nw-01"
+_REGION: Final = "region-1"
+_MASS_MG: Final = 0.213
+"""Half-inch discs at 0.6 mAh/cm2 (EDS tomography study, Methods)."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Cycle the cell, or let the potentiostat play its file; write key and truth."""
+    """Make the campaign, or let the potentiostat play its file; write what came of it.
+
+    The result names the runs' keys, what the ledger and what the laboratory say.
+    """
     parser = argparse.ArgumentParser(prog="cryoline.acquisition.demo_session")
     parser.add_argument("--config", type=Path, required=True)
     parser.add_argument("--result", type=Path, required=True)
     parser.add_argument("--recorded", help="name of the file that is being played")
+    parser.add_argument("--sabotage", choices=SABOTAGES)
     options = parser.parse_args(arguments)
     console = Console()
     try:
-        found = _run(options.config, options.recorded, console)
+        found = _run(options, console)
     except MISTAKES as error:
         say(error)
         return 1
@@ -59,34 +77,98 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _run(path: Path, recorded: str | None, console: Console) -> dict[str, Any]:
+def _run(options: argparse.Namespace, console: Console) -> dict[str, Any]:
     from cryoline.acquisition.session import open_session
 
-    session = open_session(load_config(path), progress=True)
-    plan = _play(session.devices, recorded) if recorded else _sweep(session.devices)
-    console.print(
-        f"playing   {recorded}"
-        if recorded
-        else "cycling   {n_cycles} cycles, {vertex_low_v:g}-{vertex_high_v:g} V at "
-        "{scan_rate_mv_per_s:g} mV/s, one point per {record_dv_mv:g} mV".format(**SWEEP)
-    )
+    session = open_session(load_config(options.config))
     starts: list[dict[str, Any]] = []
     session.RE.subscribe(lambda _, doc: starts.append(doc), "start")
-    session.RE(plan)
+    with console.status("connected") as status:
+        session.RE.subscribe(_Showing(status))
+        if options.recorded:
+            console.print(f"{'playing':12}{options.recorded}")
+            session.RE(_play(session.devices, options.recorded))
+            return {"runs": {"recorded": run_key(starts[0])}}
+        session.RE(_campaign(session, options.sabotage, console))
+    if session.ledger is None:
+        raise DemoError(f"{options.config}: no beam, so there is no dose to count")
+    usage = session.ledger.usage(WIRE, _REGION)
+    scan = starts[-1]["scan"]
     return {
-        "key": run_key(starts[0]),
-        "specimen": starts[0]["specimen"],
-        "truth": {} if recorded else _truth(),
+        "runs": {doc["campaign"]["phase"]: run_key(doc) for doc in starts},
+        "dose": {
+            "settled_e_per_nm2": usage.settled_e_per_nm2,
+            "reserved_e_per_nm2": usage.reserved_e_per_nm2,
+            "limit_e_per_nm2": usage.limit_e_per_nm2,
+            "field_nm2": scan["width_px"] * scan["height_px"] * scan["pixel_nm"] ** 2,
+        },
+        "truth": _truth(),
     }
 
 
-def _sweep(devices: dict[str, Any]) -> Any:
-    from cryoline.acquisition.cycling import cyclic_voltammetry
-    from cryoline.acquisition.specimen import Specimen
+class _Showing:
+    """Shows how far a run is, while it runs; a line that is overwritten."""
 
-    wafer = Specimen(name="wafer-01", electrode_area_cm2=_WAFER_AREA_CM2)
-    return cyclic_voltammetry(
-        devices["potentiostat"], wafer, operator=devices["operator"], **SWEEP
+    def __init__(self, status: Status) -> None:
+        self._status = status
+
+    def __call__(self, name: str, doc: dict[str, Any]) -> None:
+        data = doc.get("data", {})
+        if "tilt_index" in data:
+            done = (
+                f"tilt {data['tilt_index'] + 1:.0f}, {data['tilt_target_deg']:+g} deg"
+            )
+        elif "transfer_leg" in data:
+            done = (
+                f"{data['transfer_leg']}, {data['carrier_temperature_degc']:.0f} degC"
+            )
+        elif data.get("potentiostat_potential_v"):
+            done = f"{data['potentiostat_potential_v'][-1]:.2f} V"
+        else:
+            return
+        self._status.update(done)
+
+
+def _campaign(session: Any, sabotage: str | None, console: Console) -> Any:
+    import bluesky.plan_stubs as bps
+    from bluesky.utils import MsgGenerator
+    from ophyd import EpicsSignal
+
+    from cryoline.acquisition.campaign_plan import campaign
+    from cryoline.acquisition.specimen import Specimen
+    from cryoline.acquisition.tilt_exposures import Scan
+    from cryoline.acquisition.tilt_schemes import bidirectional
+
+    devices = session.devices
+    spoiled = spoil(sabotage, session)
+    factor = EpicsSignal("SIM:LAB:Factor", name="factor", put_complete=True)
+    dewar = EpicsSignal("SIM:LAB:LN2Level", name="dewar", put_complete=True)
+    for signal in (factor, dewar):
+        signal.wait_for_connection(timeout=10.0)
+
+    def before(phase: str) -> MsgGenerator[None]:
+        console.print(f"{phase:12}{_ABOUT[phase]}, time x {FACTORS[phase]:g}")
+        if phase == "tilt-series":
+            yield from bps.abs_set(dewar, 0, wait=True)  # no fault: it is filled
+        yield from bps.abs_set(factor, FACTORS[phase], wait=True)
+
+    cell = Specimen(name=CELL, electrode_mass_mg=_MASS_MG)
+    return campaign(
+        cell,
+        cell.child(WIRE),
+        potentiostat=devices["potentiostat"],
+        operator=devices["operator"],
+        vessels=devices,
+        stage=spoiled.stage,
+        beam=devices["beam"],
+        detectors=[devices["haadf"], devices["eds"]],
+        clock=devices["clock"],
+        cycling=SWEEP,
+        scheme=bidirectional(60, -60, 5),
+        scan=Scan(),
+        region=_REGION,
+        before_phase=before,
+        md=spoiled.md,
     )
 
 
@@ -118,10 +200,14 @@ def _play(devices: dict[str, Any], recorded: str) -> Any:
 
 
 def _truth() -> dict[str, float]:
-    """Return what the simulated cell truly did; only scoring reads this."""
+    """Return what truly happened in the laboratory; only scoring reads this."""
     from ophyd import EpicsSignalRO
 
-    names = {"lithiation_mah": "Lithiation_RBV", "delithiation_mah": "Delithiation_RBV"}
+    names = {
+        "lithiation_mah": "Lithiation_RBV",
+        "delithiation_mah": "Delithiation_RBV",
+        "beam_charge_c": "BeamCharge_RBV",
+    }
     return {
         name: float(
             EpicsSignalRO(f"SIM:TRUTH:{pv}", name=name).get(

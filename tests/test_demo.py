@@ -57,17 +57,47 @@ def nothing_runs(out: Path) -> bool:
     )
 
 
-def test_two_cycles_hold_every_threshold_and_leave_nothing_running(
+def test_the_story_holds_every_threshold_and_leaves_nothing_running(
     tmp_path: Path,
 ) -> None:
     result = demo("--out", tmp_path, "--seed", 7)
 
     assert result.returncode == 0, result.stdout + result.stderr
     lines = lines_of(tmp_path)
-    assert len(lines) >= 19
+    assert len(lines) >= 40
     assert all(line["holds"] for line in lines.values())
-    assert (tmp_path / "voltammogram.png").stat().st_size > 20_000
+    for name in ("voltammogram", "transfer", "tilts", "slices", "dose"):
+        assert (tmp_path / f"{name}.png").stat().st_size > 20_000
     assert nothing_runs(tmp_path)
+
+
+@pytest.mark.skipif(
+    "CRYOLINE_SABOTAGE" not in os.environ,
+    reason="two minutes each; `make sabotage` runs them",
+)
+@pytest.mark.parametrize(
+    ("sabotage", "line"),
+    [
+        ("angles", "handedness"),
+        ("windows", "Si counts a tilt"),
+        ("background", "F peak/background"),
+        ("dose", "charge by the ledger"),
+    ],
+)
+def test_what_is_spoiled_is_noticed(tmp_path: Path, sabotage: str, line: str) -> None:
+    result = demo("--out", tmp_path, "--seed", 7, "--sabotage", sabotage)
+
+    assert result.returncode == 1, result.stdout + result.stderr
+    assert not lines_of(tmp_path)[line]["holds"]
+    assert nothing_runs(tmp_path)
+
+
+def test_a_sabotage_that_there_is_not_is_a_mistake(tmp_path: Path) -> None:
+    result = demo("--out", tmp_path, "--sabotage", "everything")
+
+    assert result.returncode == 2
+    assert "choose one of angles" in result.stderr
+    assert not (tmp_path / "lab").exists()
 
 
 @pytest.mark.recorded

@@ -15,32 +15,30 @@ from cryoline.acquisition.demo_checks import (
 )
 
 CYCLES: dict[str, list[float]] = {
-    "cycle_number": [1, 2],
-    "lithiation_mah": [3.0, 2.0],
-    "delithiation_mah": [2.4, 1.98],
-    "coulombic_efficiency": [0.8, 0.99],
+    "cycle_number": [1],
+    "lithiation_mah": [2.0],
+    "delithiation_mah": [1.6],
+    "coulombic_efficiency": [0.8],
 }
-TRUTH = {"lithiation_mah": 2.0, "delithiation_mah": 1.98}
+TRUTH = {"lithiation_mah": 2.0, "delithiation_mah": 1.6}
 PEAKS: list[dict[str, Any]] = [
     {"cycle_number": 1, "direction": "cathodic", "potential_v": 0.901},
-    {"cycle_number": 2, "direction": "cathodic", "potential_v": 0.195},
     *(
-        {"cycle_number": cycle, "direction": "anodic", "potential_v": potential_v}
-        for cycle in (1, 2)
-        for potential_v in (0.340, 0.510)
+        {"cycle_number": 1, "direction": "anodic", "potential_v": potential_v}
+        for potential_v in (0.361, 0.530)
     ),
 ]
 
 
 def triangle(points_a_sweep: int = 2990, period_s: float = 29_900) -> dict[str, Any]:
-    """Return two whole cycles that begin at the upper vertex."""
+    """Return a whole cycle that begins at the upper vertex."""
     half = [3.0 - 2.99 * (k + 1) / points_a_sweep for k in range(points_a_sweep)]
-    potential = (half + half[::-1]) * 2
+    potential = half + half[::-1]
     count = len(potential)
     return {
         "potential_v": potential,
-        "instrument_time_s": [2 * period_s * (k + 1) / count for k in range(count)],
-        "cycle_number": [1] * (count // 2) + [2] * (count // 2),
+        "instrument_time_s": [period_s * (k + 1) / count for k in range(count)],
+        "cycle_number": [1] * count,
     }
 
 
@@ -65,30 +63,28 @@ def test_a_lost_page_fails() -> None:
 
 
 def test_a_clock_that_runs_wrong_fails() -> None:
-    assert failing(judge_points(triangle(period_s=29_890))) == ["time of cycle 2"]
+    assert failing(judge_points(triangle(period_s=29_880))) == ["time of the sweep"]
 
 
 @pytest.mark.parametrize("error", [0.99, 1.01])
 def test_a_charge_that_is_one_percent_off_fails(error: float) -> None:
-    wrong = CYCLES | {"lithiation_mah": [3.0, 2.0 * error]}
+    wrong = CYCLES | {"lithiation_mah": [2.0 * error]}
 
-    assert failing(charge_lines(wrong, **TRUTH)) == ["lithiation, cycle 2"]
+    assert failing(charge_lines(wrong, **TRUTH)) == ["lithiation, cycle 1"]
 
 
 def test_more_charge_out_than_in_fails() -> None:
-    wrong = CYCLES | {"coulombic_efficiency": [0.8, 1.006]}
+    wrong = CYCLES | {"coulombic_efficiency": [1.006]}
     truth = {"lithiation_mah": 1.98, "delithiation_mah": 1.99}
 
-    assert "CE, cycle 2" in failing(charge_lines(wrong, **truth))
+    assert "CE, cycle 1" in failing(charge_lines(wrong, **truth))
 
 
-def test_a_shifted_a_missing_and_a_late_sei_peak_fail() -> None:
+def test_a_shifted_and_a_missing_peak_fail() -> None:
     shifted = [p | {"potential_v": p["potential_v"] + 0.05} for p in PEAKS]
-    late = [*PEAKS, {"cycle_number": 2, "direction": "cathodic", "potential_v": 0.9}]
 
     assert len(failing(peak_lines(shifted))) == len(PEAKS)
     assert failing(peak_lines(PEAKS[1:])) == ["SEI peak, cycle 1"]
-    assert failing(peak_lines(late)) == ["SEI peaks after cycle 1"]
 
 
 def test_one_row_too_many_or_too_few_fails() -> None:

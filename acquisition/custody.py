@@ -116,16 +116,18 @@ class CustodyRecord:
                 run=start.run,
             )
 
-    def leave_leg(self, report: LegReport) -> None:
+    def leave_leg(self, report: LegReport, *, if_entered: bool = False) -> None:
         """Note where a leg has ended; leaving it twice is once.
 
-        Raises CustodyError if it was never entered.
+        if_entered: do nothing if it was never entered; else that is a CustodyError
         """
         with self._file.writing() as connection:
             found = connection.execute(
                 "SELECT specimen, run FROM rows WHERE uid = ? AND kind = 'enter'",
                 (report.uid,),
             ).fetchone()
+            if found is None and if_entered:
+                return
             if found is None:
                 raise CustodyError(f"custody: no leg {report.uid} was ever entered")
             ended = connection.execute(

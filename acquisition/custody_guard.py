@@ -48,8 +48,8 @@ class CustodyGuard:
         return True
 
     async def _leave(self, msg: Msg) -> bool:
-        """Msg("custody_leave", None, LegReport)."""
-        self.record.leave_leg(*msg.args)
+        """Msg("custody_leave", None, LegReport, if_entered=False)."""
+        self.record.leave_leg(*msg.args, **msg.kwargs)
         return True
 
     async def _warn(self, msg: Msg) -> bool:

@@ -3,6 +3,7 @@
 import bluesky.plan_stubs as bps
 from bluesky.utils import MsgGenerator, plan
 
+from cryoline.acquisition.save_event import save_event
 from cryoline.devices.interfaces import OperatorPanel
 
 __all__ = ["confirm", "record_answer"]
@@ -21,6 +22,9 @@ def confirm(operator: OperatorPanel, instruction: str) -> MsgGenerator[None]:
 @plan
 def record_answer(operator: OperatorPanel) -> MsgGenerator[None]:
     """Keep a confirmed instruction as an event of the stream ``operator``."""
-    yield from bps.create(name="operator")
-    yield from bps.read(operator)
-    yield from bps.save()
+
+    def read() -> MsgGenerator[bool]:
+        reading = yield from bps.read(operator)
+        return reading is not None
+
+    yield from save_event("operator", read)

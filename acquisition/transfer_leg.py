@@ -5,7 +5,6 @@
 2. A halt or a killed session can't do that: the leg stays open in the record.
 """
 
-import contextlib
 import logging
 import uuid
 from functools import partial
@@ -21,7 +20,6 @@ from cryoline.acquisition.route_steps import Step
 from cryoline.acquisition.transfer_log import judge
 from cryoline.acquisition.transfer_steps import Party, insist, make_safe, set_signal
 from cryoline.acquisition.transfer_watch import LegWatch
-from cryoline.devices.channel_access import NO_ANSWER
 from cryoline.devices.errors import DeviceError
 
 __all__ = ["LegWalk"]
@@ -63,8 +61,8 @@ class LegWalk:
     def walk(self) -> MsgGenerator[None]:
         """Go it, or raise PlanRefused before it, or TransferStopped on the way."""
         yield from self._check_beginning()
-        yield from self._enter()
         try:
+            yield from self._enter()
             yield from self._watch.sample()
             for index in range(self._first_step, len(self._leg.steps)):
                 self._party.log.notes.step = index
@@ -173,23 +171,36 @@ class LegWalk:
             air_s=max(0.0, watch.air_s - self._air_before_s),
             why=why,
         )
-        yield Msg("custody_leave", None, report)
+        # An abort may have come before the leg was entered.
+        if_entered = outcome != "done"
+        yield Msg("custody_leave", None, report, if_entered=if_entered)
 
     def _leave_early(self, error: Exception) -> MsgGenerator[None]:
         """Make it safe, and say where it is, as far as that goes."""
         watch = self._watch
         yield from make_safe(self._party, self._leg)
-        with contextlib.suppress(DeviceError, FailedStatus, *NO_ANSWER):
+        try:
             yield from insist(watch.look)
             watch.worst.add(self._leg.limits, watch.values)
-        _log.error("%s was ended early (%s). %s", watch.who, error, watch.whereabouts())
-        why = str(error) or type(error).__name__
+        except Exception as failure:
+            # Where it was last seen must be recorded in any case.
+            _log.error("%s: the vessels don't answer: %s", watch.who, failure)
+        cause = _cause(error)
+        why = str(cause) or type(cause).__name__
+        _log.error("%s was ended early (%s). %s", watch.who, why, watch.whereabouts())
         yield from insist(partial(self._leave, "stopped", why))
 
     def _explained(self, error: Exception) -> Exception:
         """Return what to raise: with the way to safety, if nobody asked for the end."""
-        cause = error.__cause__ if isinstance(error, FailedStatus) else error
+        cause = _cause(error)
         if isinstance(cause, DeviceError):
             watch = self._watch
             return TransferStopped(f"{watch.who}: {cause}. {watch.whereabouts()}")
         return error
+
+
+def _cause(error: Exception) -> BaseException:
+    """Return what has failed, if it is a status that has failed by it."""
+    if isinstance(error, FailedStatus) and error.__cause__ is not None:
+        return error.__cause__
+    return error

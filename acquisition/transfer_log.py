@@ -11,6 +11,7 @@ from bluesky.utils import MsgGenerator
 
 from cryoline.acquisition.errors import PlanRefused
 from cryoline.acquisition.route_limits import Limit, Severity, unit_of
+from cryoline.acquisition.save_event import save_event
 
 __all__ = ["STREAM", "Finding", "LegNotes", "TransferLog", "Worst", "judge"]
 
@@ -136,32 +137,51 @@ class TransferLog:
         """Read every vessel; returns the readings by VESSEL.SIGNAL."""
         values: dict[str, Any] = {}
         for role, vessel in self._vessels.items():
+            # None is the answer to a message that a pause has cut short.
             reading = yield from bps.read(vessel)
             values |= _by_signal(role, vessel, reading or {})
         return values
 
+    def look_again(self) -> MsgGenerator[dict[str, Any]]:
+        """Read every vessel, outside of an event, until all have answered."""
+        while True:
+            values = yield from self.look()
+            if self._is_whole(values):
+                return values
+
     def now_s(self) -> MsgGenerator[float]:
         """Return the instrument time."""
-        value: float = yield from bps.rd(self._clock.instrument_time_s)
-        return float(value)
+        while True:
+            value = yield from bps.rd(self._clock.instrument_time_s, default_value=None)
+            if value is not None:
+                return float(value)
 
     def record(
         self, limits: Sequence[Limit], accept: Collection[str]
     ) -> MsgGenerator[tuple[dict[str, Any], list[Finding]]]:
         """Save one row of the log; returns its readings and what they break."""
-        yield from bps.create(name=STREAM)
-        try:
-            yield from bps.read(self._clock)
-            values = yield from self.look()
-        except Exception:
-            yield from bps.drop()
-            raise
-        findings = judge(limits, values, accept=accept)
-        self.notes.alarm = findings[0].severity if findings else Severity.NONE
-        self.notes.alarm_text = "; ".join(finding.text() for finding in findings)
-        yield from bps.read(self.notes)
-        yield from bps.save()
+        values: dict[str, Any] = {}
+        findings: list[Finding] = []
+
+        def read() -> MsgGenerator[bool]:
+            time_reading = yield from bps.read(self._clock)
+            values.clear()
+            values.update((yield from self.look()))
+            if time_reading is None or not self._is_whole(values):
+                return False
+            findings[:] = judge(limits, values, accept=accept)
+            self.notes.alarm = findings[0].severity if findings else Severity.NONE
+            self.notes.alarm_text = "; ".join(finding.text() for finding in findings)
+            notes_reading = yield from bps.read(self.notes)
+            return notes_reading is not None
+
+        yield from save_event(STREAM, read)
         return values, findings
+
+    def _is_whole(self, values: Mapping[str, Any]) -> bool:
+        """Return whether every vessel has answered."""
+        answered = {sensor.partition(".")[0] for sensor in values}
+        return answered == set(self._vessels)
 
     def check_readings(
         self, route: str, sensors: Collection[str], values: Mapping[str, Any]

@@ -157,7 +157,7 @@ def _take_up(
     leg = party.route.legs[interrupted.leg]
     yield from make_safe(party, leg)
     yield from bps.abs_set(party.clock, _SETTLE_S, wait=True)
-    values = yield from party.log.look()
+    values = yield from party.log.look_again()
     now_s = yield from party.log.now_s()
     worst = {
         limit.sensor: float(values[limit.sensor])

@@ -37,7 +37,7 @@ def find_beginning(
 ) -> MsgGenerator[Beginning]:
     """Return where to begin, by the custody record and by the carrier itself."""
     custody = yield Msg("custody_state", None, specimen.name)
-    values = yield from party.log.look()
+    values = yield from party.log.look_again()
     place = values["carrier.place"]
     open_leg = custody.open_leg
     if open_leg is not None and (open_leg.is_walked or not resume):
@@ -137,11 +137,11 @@ def load_carrier(
     party: Party, specimen: Specimen, begin: Beginning
 ) -> MsgGenerator[None]:
     """Tell the carrier which specimen it holds, and see that it is where it begins."""
-    values = yield from party.log.look()
+    values = yield from party.log.look_again()
     at_start = begin.state == party.route.start and begin.first_step == 0
     if at_start and values.get("carrier.specimen", specimen.name) != specimen.name:
         yield from _load(party, specimen)
-        values = yield from party.log.look()
+        values = yield from party.log.look_again()
     expected, place = party.route.states[begin.state].place, values["carrier.place"]
     if begin.first_step == 0 and place != expected:
         raise PlanRefused(
@@ -167,7 +167,7 @@ def check_ready(party: Party, begin: Beginning) -> MsgGenerator[None]:
     """
     if begin.continues:
         return
-    values = yield from party.log.look()
+    values = yield from party.log.look_again()
     sensors = [limit.sensor for limit in party.route.ready]
     party.log.check_readings(party.route.name, sensors, values)
     for finding in judge(

@@ -65,7 +65,7 @@ class LegWatch:
 
     def look(self) -> MsgGenerator[None]:
         """Read everything, without a row."""
-        self.values = yield from self._party.log.look()
+        self.values = yield from self._party.log.look_again()
         self.now_s = yield from self._party.log.now_s()
 
     def sample(self) -> MsgGenerator[None]:

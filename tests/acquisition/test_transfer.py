@@ -1,14 +1,15 @@
 """The plan's own promises, on vessels of plain Python with the simulator's physics."""
 
+import contextlib
+import itertools
 import threading
 from collections.abc import Callable
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 from bluesky import RunEngine
-from bluesky.utils import RunEngineInterrupted
+from bluesky.utils import RequestAbort, RunEngineInterrupted
 from event_model import DocumentNames, schema_validators
 from ophyd.status import Status
 
@@ -376,7 +377,7 @@ def test_log_has_a_row_at_least_every_ten_seconds_with_leg_and_readings(
     rows = documents.rows()
     dry = [row for row in rows if row["transfer_leg"] == "dry"]
     times = [row["clock_instrument_time_s"] for row in dry]
-    assert max(b - a for a, b in pairwise(times)) <= 10.0
+    assert max(b - a for a, b in itertools.pairwise(times)) <= 10.0
     assert times[-1] - times[0] >= 900
     assert {row["glovebox_h2o_ppm"] < 5 for row in rows} == {True}
     assert {"carrier_temperature_degc", "holder_ln2_percent"} <= set(rows[0])
@@ -714,3 +715,108 @@ def test_leg_halted_behind_its_move_is_only_finished(lab, engine, record) -> Non
     assert len(lab.prompts) == asked + 1  # only whether all is well
     assert lab.chain.host is Host.NONE
     assert record.state("nw-01").state == "in-suitcase"
+
+
+ONE_LEG = """
+name = "one-leg"
+start = "cell"
+log_every_s = 60
+[states.cell]
+place = "cell"
+safe = "it keeps."
+[states.open]
+place = "glovebox"
+safe = "go on."
+[legs.open]
+from = "cell"
+to = "open"
+steps = [
+    { ask = "Open {specimen}." },
+    { set = "pfib.stage_setpoint_degc", to = -20 },
+    { move = "glovebox" },
+    { until = "pfib.stage_temperature_degc", below = 24, within_s = 900 },
+]
+[[legs.open.limits]]
+sensor = "carrier.air_s"
+stop_above = 10
+"""
+
+
+class Interrupter:
+    """Walks the one leg with ever new specimens, and interrupts it at a message."""
+
+    def __init__(self, path: Path, engine: RunEngine, record: CustodyRecord) -> None:
+        self.path = path
+        self.engine = engine
+        self.record = record
+        self.documents = Documents()
+        engine.subscribe(self.documents)
+        path.write_text(ONE_LEG)
+
+    def walk(self, number: int, request: str) -> tuple[Lab, Specimen, bool]:
+        """Return the laboratory, the specimen, and whether there is that message."""
+        self.documents.all.clear()
+        lab, specimen = Lab(), Specimen(name=f"nw-{number}")
+        message = itertools.count()
+
+        def hook(_: Any) -> None:
+            if next(message) == number:
+                target = getattr(self.engine, request)
+                threading.Thread(target=target, daemon=True).start()
+                threading.Event().wait(0.01)  # until it has reached the loop
+
+        self.engine.msg_hook = hook
+        with contextlib.suppress(RunEngineInterrupted, RequestAbort):
+            self.engine(lab.plan(self.path, specimen))
+        self.engine.msg_hook = None
+        return lab, specimen, next(message) > number
+
+
+@pytest.fixture
+def interrupter(
+    tmp_path: Path, engine: RunEngine, record: CustodyRecord
+) -> Interrupter:
+    return Interrupter(tmp_path / "one-leg.toml", engine, record)
+
+
+def test_hard_pause_at_each_message_of_a_leg_loses_and_repeats_nothing(
+    interrupter, engine, record
+) -> None:
+    for number in itertools.count():
+        lab, specimen, was_reached = interrupter.walk(number, "request_pause")
+        if engine.state == "paused":
+            engine.resume()
+        context = f"message {number}"
+        assert engine.state == "idle", context
+        assert record.state(specimen.name).state == "open", context
+        assert lab.prompts == [f"Open {specimen.name}."], context
+        (stop,) = interrupter.documents.named("stop")
+        assert stop["exit_status"] == "success", context
+        assert stop["num_events"]["operator"] == 1, context
+        kinds = [r.kind for r in record.history(specimen.name)]
+        assert kinds == ["specimen", "enter", "leave"], context
+        if not was_reached:
+            break
+    assert number > 50
+
+
+@pytest.mark.parametrize("request_name", ["halt", "abort"])
+def test_leg_ended_at_any_message_is_taken_up_to_its_end(
+    interrupter, engine, record, request_name
+) -> None:
+    opened = 0
+    for number in itertools.count(step=4):
+        lab, specimen, was_reached = interrupter.walk(number, request_name)
+        lab.advance(lab.time_s + 300)  # what is under way arrives
+        context = f"message {number}"
+        assert engine.state == "idle", context
+        state = record.state(specimen.name)
+        opened += state.open_leg is not None
+        if state.state != "open":
+            resume = request_name == "halt"
+            engine(lab.plan(interrupter.path, specimen, resume=resume))
+        state = record.state(specimen.name)
+        assert (state.state, state.open_leg) == ("open", None), context
+        if not was_reached:
+            break
+    assert (opened > 8) if request_name == "halt" else (opened == 0)

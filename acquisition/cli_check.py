@@ -1,4 +1,4 @@
-"""Commands that say what a plan would cost at most, before it is run."""
+"""Commands that say what a plan would do and cost at most, before it is run."""
 
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
@@ -14,6 +14,7 @@ from cryoline.acquisition.cli_options import (
     print_json,
     read_config,
 )
+from cryoline.acquisition.cli_route import transfer
 from cryoline.acquisition.config import Config
 from cryoline.acquisition.dose_refusals import fluence_text
 from cryoline.acquisition.errors import ConnectionFailed, PlanRefused
@@ -38,6 +39,9 @@ class Order(StrEnum):
     CONTINUOUS = "continuous"
     COSINE = "cosine"
     SWING = "swing"
+
+
+app.command()(transfer)
 
 
 @app.callback()

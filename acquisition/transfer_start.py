@@ -111,7 +111,7 @@ def _state_of(route: Route, custody: CustodyState, place: str) -> str:
                 f"transfer: {custody.specimen} is in the {custody.place} by its "
                 f"record; in route {route.name} that is "
                 f"{' or '.join(map(repr, here)) or 'no state'}: say which, with "
-                "CustodyRecord.correct_place(..., state=...)"
+                "session.custody.correct_place(..., state=..., reason=...)"
             )
         (known,) = here
     expected = route.states[known].place
@@ -119,7 +119,7 @@ def _state_of(route: Route, custody: CustodyState, place: str) -> str:
         raise PlanRefused(
             f"transfer: {custody.specimen} is in the {expected} by its record, and the "
             f"carrier is in the {place}; look, then correct the record "
-            "(CustodyRecord.correct_place) or the carrier"
+            "(session.custody.correct_place) or the carrier"
         )
     return known
 

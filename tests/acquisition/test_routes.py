@@ -255,3 +255,9 @@ def test_limit_warns_stops_and_refuses_to_begin() -> None:
     below = Limit(sensor="holder.ln2_percent", warn_below=20, stop_below=5)
     assert below.severity(10) is Severity.WARN
     assert below.broken_bound(1) == "below 5 %"
+
+
+def test_example_of_the_how_to_is_a_route(written) -> None:
+    how_to = Path(__file__).parents[2] / "docs" / "how-to" / "write-a-route.md"
+    example = how_to.read_text().split("```toml\n")[1].split("```")[0]
+    assert check_route(load_route(written(example))).expected_s == 45

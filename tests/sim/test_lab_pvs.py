@@ -45,13 +45,27 @@ NUMBERS = {
         *(*_DETECTOR, "FirstEvent_RBV", "LastEvent_RBV", "FirstFrame_RBV"),
         *("FrameCount_RBV", "Counts_RBV", "DeadTime_RBV"),
     ),
+    "SIM:CARRIER1:": (
+        *("Temp_RBV", "TempMax_RBV", "Air_RBV", "Heartbeat_RBV", "InstrumentTime_RBV"),
+    ),
+    "SIM:LN2POT1:": ("Temp_RBV", "LN2_RBV", "Heartbeat_RBV", "InstrumentTime_RBV"),
+    "SIM:HOLD1:": ("Temp_RBV", "LN2_RBV", "Heartbeat_RBV", "InstrumentTime_RBV"),
+    "SIM:CASE1:": (
+        *("Pressure_RBV", "PressureMax_RBV", "PortPressure_RBV", "Temp_RBV"),
+        *("LN2_RBV", "Battery_RBV", "Heartbeat_RBV", "InstrumentTime_RBV"),
+    ),
+    "SIM:FIB1:": (
+        *("Pressure_RBV", "StageTemp_RBV", "StageSet", "Heartbeat_RBV"),
+        "InstrumentTime_RBV",
+    ),
     "SIM:LAB:": (
         *("Factor", "Advance", "Reset", "CurrentRise", "CurrentScale", "LN2Level"),
-        *("StageTemp", "DriftBurst"),
+        *("StageTemp", "DriftBurst", "SuitcaseLeak", "AirTransit"),
     ),
     "SIM:TRUTH:": (
         *("Charge_RBV", "Lithiation_RBV", "Delithiation_RBV", "Capacity_RBV"),
         *("BeamCharge_RBV", "FluenceMax_RBV", "ShiftX_RBV", "ShiftY_RBV"),
+        *("Contamination_RBV", "Frost_RBV"),
     ),
 }
 OTHERS = {
@@ -78,11 +92,22 @@ OTHERS = {
     ),
     "SIM:HAADF1:": _DETECTOR_TEXTS,
     "SIM:EDS1:": _DETECTOR_TEXTS,
+    "SIM:CARRIER1:": (
+        *("Specimen", "MoveTo", "Place_RBV", "Moving_RBV", "ResetMax", "State_RBV"),
+        *("BootId_RBV", "Message_RBV"),
+    ),
+    "SIM:LN2POT1:": ("Boiling_RBV", "Fill", "BootId_RBV", "Message_RBV"),
+    "SIM:HOLD1:": ("BootId_RBV", "Message_RBV"),
+    "SIM:CASE1:": (
+        *("Dock", "GateValve", "Pump", "PortPump", "PortVent", "Refill", "ResetMax"),
+        *("BootId_RBV", "Message_RBV"),
+    ),
+    "SIM:FIB1:": ("GateValve", "BootId_RBV", "Message_RBV"),
     "SIM:LAB:": (
         *("Mode", "Step", "Cell", "Message_RBV", "StageStuck", "DiskFull"),
-        "StaleFrame",
+        *("StaleFrame", "CaseLN2"),
     ),
-    "SIM:TRUTH:": ("Save", "Message_RBV"),
+    "SIM:TRUTH:": ("Save", "Devitrified_RBV", "Message_RBV"),
 }
 
 

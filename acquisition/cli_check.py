@@ -155,7 +155,13 @@ def _measured_current_pa(config: Config) -> float:
         beam = connect_devices(only)[name]
     except ConnectionFailed as error:
         raise ConnectionFailed(f"{error}; or {advice}") from error
-    return float(beam.probe_current().current_pa)
+    current_pa = float(beam.probe_current().current_pa)
+    if current_pa == 0.0:
+        raise PlanRefused(
+            f"{name}: its current was not measured since the instrument was started; "
+            f"measure it in cryoline shell ({name}.measure_current()), or {advice}"
+        )
+    return current_pa
 
 
 def _render(found: "Forecast") -> None:

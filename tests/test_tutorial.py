@@ -1,4 +1,4 @@
-"""The tutorial, done as a newcomer does it: block by block, output compared."""
+"""The tutorials, done as a newcomer does them: block by block, output compared."""
 
 import os
 import re
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-PAGE = Path(__file__).parents[1] / "docs" / "tutorials" / "first-light.md"
+PAGES = sorted((Path(__file__).parents[1] / "docs" / "tutorials").glob("*.md"))
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 COMMAND_TIMEOUT_S = 240
 
@@ -78,8 +78,9 @@ def first_line_missing(shown: tuple[str, ...], output: str) -> str | None:
 class Newcomer:
     """A person in an empty folder, with the environment's commands on the path."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, page: str = "page") -> None:
         self.folder = folder
+        self.page = page
         self.environment = {
             name: value
             for name, value in os.environ.items()
@@ -102,7 +103,7 @@ class Newcomer:
             command = step.text
         done = self.run(command)
         assert done.returncode == 0, (
-            f"{PAGE.name}, line {step.line}: {command}: exit code {done.returncode}\n"
+            f"{self.page}, line {step.line}: {command}: exit code {done.returncode}\n"
             f"{done.stdout}\n{done.stderr}"
         )
         return done.stdout
@@ -123,16 +124,19 @@ class Newcomer:
 @pytest.mark.tiled
 @pytest.mark.demo
 @pytest.mark.timeout(300)
-def test_every_block_of_the_tutorial_does_what_the_page_says(tmp_path: Path) -> None:
-    newcomer = Newcomer(tmp_path)
-    steps = list(steps_of(PAGE.read_text(encoding="utf-8")))
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_every_block_of_a_tutorial_does_what_the_page_says(
+    tmp_path: Path, page: Path
+) -> None:
+    newcomer = Newcomer(tmp_path, page.name)
+    steps = list(steps_of(page.read_text(encoding="utf-8")))
     assert len(steps) > 6
     try:
         for step in steps:
             output = newcomer.do(step)
             missing = first_line_missing(step.printed, output)
             assert missing is None, (
-                f"{PAGE.name}, line {step.line}: not printed, or not in this order: "
+                f"{page.name}, line {step.line}: not printed, or not in this order: "
                 f"{missing!r}; printed was:\n{output}"
             )
         assert not (tmp_path / "lab" / "lab.json").exists()

@@ -3,10 +3,12 @@
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from cryoline.acquisition import connection
 from cryoline.acquisition.cli import main
 from cryoline.acquisition.config import load_config
 from cryoline.acquisition.custody import CustodyRecord
@@ -15,7 +17,13 @@ from cryoline.acquisition.dose_config import open_ledger
 from cryoline.acquisition.dose_records import Usage
 from cryoline.acquisition.dose_report import bar
 from cryoline.acquisition.journal_format import encode_line
-from cryoline.devices.exposure import Exposure, ExposureResult, Outcome, Ticket
+from cryoline.devices.exposure import (
+    Exposure,
+    ExposureResult,
+    Outcome,
+    ProbeCurrent,
+    Ticket,
+)
 
 CONFIG = """
 [instrument]
@@ -328,6 +336,20 @@ def test_check_says_what_is_wrong(
     assert message in error
     if not arguments:
         assert error.endswith("or give --current-pa")
+
+
+def test_check_asks_for_a_current_that_nobody_has_measured(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    never = ProbeCurrent(current_pa=0.0, age_s=1e9, current_max_pa=500.0)
+    beam = SimpleNamespace(probe_current=lambda: never)
+    monkeypatch.setattr(connection, "connect_devices", lambda _: {"beam": beam})
+
+    code, _, error = check(run)
+
+    assert code == 1
+    assert "beam: its current was not measured since the instrument was" in error
+    assert "beam.measure_current()" in error and "give --current-pa" in error
 
 
 def test_check_refuses_what_the_disk_can_not_hold(

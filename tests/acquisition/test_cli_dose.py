@@ -349,7 +349,8 @@ def test_check_asks_for_a_current_that_nobody_has_measured(
 
     assert code == 1
     assert "beam: its current was not measured since the instrument was" in error
-    assert "beam.measure_current()" in error and "give --current-pa" in error
+    assert "beam.measure_current()" in error
+    assert "give --current-pa" in error
 
 
 def test_check_refuses_what_the_disk_can_not_hold(

@@ -28,7 +28,7 @@ NET_COUNTS: Final[Mapping[str, tuple[float, float]]] = {
 }
 """A tilt, background subtracted: mean -+ 3 sd over ten seeds."""
 
-SI_CHANNEL: Final = (1_280, 1_390)
+SI_CHANNEL: Final[tuple[float, float]] = (1_280, 1_390)
 """The highest channel of 10 eV of the silicon line: near 1000 in the papers."""
 
 _SI_CHANNELS: Final = slice(166, 182)

@@ -22,7 +22,7 @@ from cryoline.acquisition.demo_map_checks import (
 )
 from cryoline.acquisition.demo_sabotage import SABOTAGES, spoil
 from cryoline.analysis.eds import HE_2021, windows_of
-from cryoline.devices.exposure import ExposureResult
+from cryoline.devices.exposure import ExposureResult, Outcome
 
 LOG: dict[str, Any] = {
     "carrier_place": ["cell", "glovebox", "pot", "holder", "microscope"],
@@ -173,7 +173,7 @@ def test_a_spoiled_dose_shows_against_the_truth(session: Any) -> None:
         "t",
         ExposureResult(
             ticket_uid="t",
-            outcome=1,
+            outcome=Outcome.COMPLETE,
             charge_c=1e-8,
             beam_on_s=1.0,
             frames=1,

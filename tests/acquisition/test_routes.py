@@ -226,7 +226,9 @@ def test_shipped_routes_hold_the_numbers_of_the_studies() -> None:
     rinses = [s for s in he.legs["rinse"].steps if s.ask and "carbonate" in s.ask]
     assert len(rinses) == 3
     assert [s.wait_s for s in he.legs["dry"].steps if s.wait_s] == [900]
-    assert he.legs["insert"].move.expected_s == 10
+    insert = he.legs["insert"].move
+    assert insert is not None
+    assert insert.expected_s == 10
     apt = load_route("cryo_apt")
     water = next(
         x for x in apt.legs["open-cell"].limits if x.sensor == "glovebox.h2o_ppm"

@@ -54,7 +54,7 @@ class Signal:
     ) -> None:
         self.name = name
         self._get = get
-        self._put = put
+        self._put: Any = put
 
     def read(self) -> dict[str, Any]:
         return {self.name: {"value": self._get(), "timestamp": 0.0}}
@@ -78,7 +78,9 @@ class Signal:
 
 
 class Vessel:
-    """A device made of signals."""
+    """A device made of signals; a test may give it a way to be set."""
+
+    set: Any
 
     parent = None
 
@@ -144,7 +146,7 @@ class Lab:
         def stage(degc: float) -> None:
             chain.fib_set_degc = degc
 
-        self.vessels = {
+        self.vessels: dict[str, Any] = {
             "carrier": vessel(
                 "carrier",
                 "carrier",
@@ -204,12 +206,12 @@ class Lab:
             ),
         }
         self.vessels["carrier"].set = self._carry
-        self.clock = Vessel(
+        self.clock: Any = Vessel(
             "clock",
             instrument_time_s=Signal("clock_instrument_time_s", lambda: self.time_s),
         )
         self.clock.set = self._wait
-        self.operator = Vessel(
+        self.operator: Any = Vessel(
             "operator",
             prompt=Signal("operator_prompt", lambda: self.prompts[-1]),
         )
@@ -747,7 +749,7 @@ class Interrupter:
 
     def __init__(self, path: Path, engine: RunEngine, record: CustodyRecord) -> None:
         self.path = path
-        self.engine = engine
+        self.engine: Any = engine
         self.record = record
         self.documents = Documents()
         engine.subscribe(self.documents)

@@ -27,7 +27,7 @@ from cryoline.devices import (
 pytestmark = pytest.mark.lab
 
 FACTOR = 1000.0
-DEVICES = {
+DEVICES: dict[str, Any] = {
     "carrier": (Carrier, "SIM:CARRIER1:"),
     "glovebox": (Glovebox, "SIM:GB1:"),
     "pot": (PlungePot, "SIM:LN2POT1:"),
@@ -166,6 +166,7 @@ def test_killed_session_leaves_its_leg_open_and_the_next_one_takes_it_up(
         stderr=subprocess.PIPE,
         text=True,
     ) as session:
+        assert session.stderr is not None
         while record.state("lab-apt-1").state != "on into-lock":
             assert session.poll() is None, session.stderr.read()
             ca.ca.poll(0.02)

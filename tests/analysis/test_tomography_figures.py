@@ -1,5 +1,7 @@
 """Tilts and slices are drawn at their place, in their colours, with scale bars."""
 
+from typing import Any
+
 import matplotlib.text
 import numpy as np
 import pytest
@@ -53,7 +55,7 @@ def is_colour(found, element):
     return found == pytest.approx(to_rgb(ELEMENT_COLOURS[element]))
 
 
-def gallery(angles_deg=(10.0, -5.0, 0.0), size=20):
+def gallery(angles_deg=(10.0, -5.0, 0.0), size=20) -> Any:
     """Return maps whose tilts have their silicon in another column each."""
     maps = np.zeros((len(angles_deg), 2, size, size))
     for tilt in range(len(angles_deg)):
@@ -62,8 +64,13 @@ def gallery(angles_deg=(10.0, -5.0, 0.0), size=20):
     return maps, angles_deg, ("Si", "F")
 
 
+def drawn(*arguments, pixel_nm: float, specimen: str | None = None, **options):
+    maps, angles_deg, elements = gallery(*arguments, **options)
+    return tilt_gallery(maps, angles_deg, elements, pixel_nm, specimen=specimen)
+
+
 def test_gallery_is_sorted_by_angle() -> None:
-    figure = tilt_gallery(*gallery(), 5.0)
+    figure = drawn(pixel_nm=5.0)
 
     labels = [axes.texts[0].get_text() for axes in figure.axes]
     assert labels == ["\u22125°", "0°", "+10°"]
@@ -73,7 +80,7 @@ def test_gallery_is_sorted_by_angle() -> None:
 
 def test_gallery_shows_every_tilt_of_a_whole_series_with_its_scale() -> None:
     angles = (*range(0, 61, 5), *range(-5, -61, -5))
-    figure = tilt_gallery(*gallery(angles, size=64), 4.0, specimen="nw-01")
+    figure = drawn(angles, size=64, pixel_nm=4.0, specimen="nw-01")
 
     assert len(figure.axes) == 25
     (bar,) = bars(figure)
@@ -96,7 +103,7 @@ def test_the_legend_stays_within_a_narrow_figure() -> None:
 
 
 def test_first_row_of_a_detector_image_is_at_the_top() -> None:
-    figure = tilt_gallery(*gallery(), 5.0)
+    figure = drawn(pixel_nm=5.0)
 
     assert is_colour(colour_at(figure.axes[0], 97.5, 97.5), "F")
 

@@ -1,5 +1,7 @@
 """The cold way is drawn with its legs and alarms, against instrument time."""
 
+from typing import Any
+
 import matplotlib.text
 import numpy as np
 import pytest
@@ -15,7 +17,7 @@ PRESSURES = {"pot": np.full(121, 1e3), "suitcase": np.geomspace(1e-9, 1e-7, 121)
 
 
 def timeline(**change):
-    given = {
+    given: dict[str, Any] = {
         "times_s": TIMES_S,
         "temperature_degc": TEMPERATURES,
         "pressure_mbar": PRESSURES,

@@ -17,7 +17,12 @@ from cryoline.analysis.derived_run import INTEGER, Column, DerivedRun, Emit
 from cryoline.analysis.eds import HE_2021, Events, element_maps
 from cryoline.analysis.errors import StreamError
 from cryoline.analysis.live_eds import EdsStream, EdsTilt
-from cryoline.analysis.volume import SeriesVolume, VolumeSettings, detector_share
+from cryoline.analysis.volume import (
+    SeriesVolume,
+    VolumeSettings,
+    detector_share,
+    settings_of,
+)
 
 __all__ = ["VOLUME_VERSION", "VolumeRouter", "warm_up"]
 
@@ -69,9 +74,10 @@ class VolumeRouter(DocumentRouter):  # type: ignore[misc,unused-ignore]
         self._last: EdsTilt | None = None
 
     def start(self, doc: Mapping[str, Any]) -> None:
-        """Remember the run."""
+        """Remember the run, and the settings that it asks for as ``volume_settings``."""
         self._raw_start = doc
         self._stream.start(doc)
+        self._settings = settings_of(doc.get("volume_settings"), self._settings)
 
     def descriptor(self, doc: Mapping[str, Any]) -> None:
         """Begin when a stream with X-ray counts is described."""

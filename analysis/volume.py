@@ -7,8 +7,9 @@ and a Gaussian follows. Twenty plain iterations, as He et al. made, are noise on
 counts; they are an option.
 """
 
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -23,7 +24,7 @@ from cryoline.analysis.tomography import (
     stack_from_images,
 )
 
-__all__ = ["SeriesVolume", "VolumeSettings", "detector_share"]
+__all__ = ["SeriesVolume", "VolumeSettings", "detector_share", "settings_of"]
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,22 @@ class VolumeSettings:
                 f"size_voxels {self.size_voxels}, bin_px {self.bin_px}, sigma_voxels "
                 f"{self.sigma_voxels:g}: give 1, 1 and 0 or more"
             )
+
+
+def settings_of(
+    values: Mapping[str, Any] | None, default: VolumeSettings
+) -> VolumeSettings:
+    """Return the settings that a run asks for, the default's where it doesn't.
+
+    Raises KernelInputError for a setting that there is not.
+    """
+    try:
+        return replace(default, **(values or {}))
+    except TypeError as error:
+        known = ", ".join(field.name for field in fields(VolumeSettings))
+        raise KernelInputError(
+            f"volume settings {values!r}: {error}; there are {known}"
+        ) from error
 
 
 _HALF: Final = 2

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cryoline.analysis.eds import HE_2021
-from cryoline.analysis.errors import StreamError
+from cryoline.analysis.errors import KernelInputError, StreamError
 from cryoline.analysis.live_eds import EdsMapsRouter
 from cryoline.analysis.live_volume import VolumeRouter
 from cryoline.analysis.volume import VolumeSettings
@@ -218,3 +218,25 @@ def test_maps_are_made_with_the_windows_that_the_run_asks_for(series, content):
     usual, _ = derive(documents(series), content, EdsMapsRouter)
     known = [doc["data"] for name, doc in usual if name == "event"]
     assert rows[0]["Si_net"] < 0.3 * known[0]["Si_net"]
+
+
+def test_a_run_may_ask_for_the_iterations_of_the_paper(series, content):
+    docs = list(documents(series))
+    asked = {**docs[0][1], "volume_settings": {"final_iterations": 20}}
+
+    plain, saved = derive(docs, content, VolumeRouter, settings=SMALL)
+    emitted, paper = derive(
+        [("start", asked), *docs[1:]], content, VolumeRouter, settings=SMALL
+    )
+
+    assert plain[0][1]["parameters"]["final_iterations"] == 3
+    assert emitted[0][1]["parameters"]["final_iterations"] == 20
+    assert not (saved[2][1] == paper[2][1]).all()
+
+
+def test_a_setting_that_there_is_not_is_refused(series, content):
+    docs = list(documents(series))
+    asked = {**docs[0][1], "volume_settings": {"iterations": 20}}
+
+    with pytest.raises(KernelInputError, match="there are size_voxels, bin_px, live_"):
+        derive([("start", asked), *docs[1:]], content, VolumeRouter)

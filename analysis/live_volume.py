@@ -74,7 +74,7 @@ class VolumeRouter(DocumentRouter):  # type: ignore[misc,unused-ignore]
         self._last: EdsTilt | None = None
 
     def start(self, doc: Mapping[str, Any]) -> None:
-        """Remember the run, and the settings that it asks for as ``volume_settings``."""
+        """Remember the run, and take the ``volume_settings`` that it asks for."""
         self._raw_start = doc
         self._stream.start(doc)
         self._settings = settings_of(doc.get("volume_settings"), self._settings)

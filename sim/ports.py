@@ -1,28 +1,41 @@
 """Finding ports for the servers on loopback."""
 
-import contextlib
+import itertools
+import random
 import socket
+from typing import Final
 
 from cryoline.sim.errors import PortInUseError
 
 __all__ = ["free_ports", "wanted_ports"]
 
-_LOOPBACK = "127.0.0.1"
+_LOOPBACK: Final = "127.0.0.1"
+_RANGE: Final = range(20_000, 32_000)
+"""Below what Linux gives to outgoing connections (32,768 and on): one of those would
+take the port before its server is up, and a soft IOC then hangs."""
 
 
 def free_ports(count: int) -> list[int]:
     """Return ports that are free now for both TCP and UDP, all different."""
-    with contextlib.ExitStack() as stack:
-        ports: list[int] = []
-        while len(ports) < count:
-            tcp = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_STREAM))
-            tcp.bind((_LOOPBACK, 0))
-            port = tcp.getsockname()[1]
-            udp = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
-            with contextlib.suppress(OSError):
-                udp.bind((_LOOPBACK, port))
-                ports.append(port)
-        return ports
+    # At random, so that two laboratories that start together rarely want the same.
+    drawn = random.SystemRandom().sample(_RANGE, len(_RANGE))
+    ports = list(itertools.islice(filter(_is_free, drawn), count))
+    if len(ports) < count:
+        raise PortInUseError(
+            f"laboratory: of the ports {_RANGE[0]}..{_RANGE[-1]} on {_LOOPBACK} fewer "
+            f"than {count} are free; choose another --port"
+        )
+    return ports
+
+
+def _is_free(port: int) -> bool:
+    for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+        with socket.socket(socket.AF_INET, kind) as probe:
+            try:
+                probe.bind((_LOOPBACK, port))
+            except OSError:
+                return False
+    return True
 
 
 def wanted_ports(first: int, count: int) -> list[int]:

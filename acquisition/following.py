@@ -30,6 +30,10 @@ _BRIGHT: Final = 5.0
 _WIDEST_PART: Final = 0.4
 """Of the field: a larger shift can't be told from one the other way round."""
 
+_NEAR_PART: Final = 0.1
+"""Of the field: a specimen that the first image shows farther from its middle is seen
+anew, in an image that is put on it. An edge may cut it, and it is far to compare."""
+
 _LARGEST_IMAGE_PX: Final = 256
 """Larger ones are binned first: a quarter of the time, and still good to 0.5 nm."""
 
@@ -53,7 +57,8 @@ class Follower:
     """Measures where the specimen is, image by image, and says where to look next.
 
     The first image of a series defines the specimen's position: the middle of what is
-    bright across the tilt axis, and along it that of the field. Each further one is
+    bright across the tilt axis, and along it that of the field. (If that is far from
+    the field's middle, the next image defines it.) Each further one is
     compared with the last of its branch, which it resembles most. A shift along the
     axis is told by what differs along it; where nothing does, as on a smooth wire, the
     specimen is taken to be where it was looked for.
@@ -99,12 +104,15 @@ class Follower:
         """
         small = _binned(np.asarray(image, float), self._binning)
         reference = self._last.get(tilt.branch, self._first)
-        if reference is None:
+        is_first = reference is None or (
+            tilt.index == 0 and reference is self._first and self._is_far_off(reference)
+        )
+        if reference is None or is_first:
             place = (aim.across_nm + self._middle_nm(small), aim.along_nm)
         else:
             place = self._place_nm(reference, small, aim, tilt)
         sight = _Sight(small, aim, Position(tilt.tilt_deg, *place))
-        if self._first is None:
+        if is_first:
             self._first = sight
         self._last[tilt.branch] = sight
         return sight.position
@@ -115,6 +123,11 @@ class Follower:
             self._tracker.reset(position)
         else:
             self._tracker.measured(position, branch=tilt.branch)
+
+    def _is_far_off(self, sight: _Sight) -> bool:
+        """Whether an image showed the specimen far from its own middle."""
+        off_nm = abs(sight.position.across_nm - sight.aim.across_nm)
+        return off_nm > _NEAR_PART * self._field_nm["across"]
 
     def _middle_nm(self, image: NDArray[np.float64]) -> float:
         """Return where the middle of what is bright lies across the axis."""

@@ -94,6 +94,29 @@ def test_the_field_is_put_on_the_middle_of_the_specimen_from_the_first_tilt_on()
     assert follower.predict(tilts[1]).across_nm == first.across_nm
 
 
+@pytest.mark.parametrize("away_nm", [-440.0, 500.0])
+def test_a_specimen_at_the_edge_of_the_first_image_is_led_to_the_middle(
+    away_nm: float,
+) -> None:
+    """As after an hour of drift: once it was lost, by where it had been found."""
+    rng = np.random.default_rng(12)
+    tracking = Tracking()
+    tilts = tilts_of(SERIES, tracking)
+    follower = Follower(tilts[0], tracking)
+    found = Position(0.0, 0.0, 0.0)
+    for _ in range(3):
+        aim = Aim(found.across_nm, found.along_nm)
+        found = follower.see(image_of(away_nm, 0, aim, rng, smooth=True), aim, tilts[0])
+
+    assert found.across_nm == pytest.approx(away_nm, abs=4.0)
+    follower.at_rest(found, tilts[0])
+    aim = Aim(found.across_nm, found.along_nm)
+    next_one = image_of(away_nm + 50.0, 0, aim, rng, smooth=True)
+    assert follower.see(next_one, aim, tilts[1]).across_nm == pytest.approx(
+        away_nm + 50.0, abs=4.0
+    )
+
+
 def test_a_shift_along_a_smooth_wire_is_left_as_predicted() -> None:
     rng = np.random.default_rng(6)
     tracking = Tracking()

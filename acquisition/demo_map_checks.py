@@ -21,25 +21,26 @@ COLD_DEGC: Final = -140.0
 """Above, ice and electrolyte crystallise."""
 
 NET_COUNTS: Final[Mapping[str, tuple[float, float]]] = {
-    "Si": (12_200, 13_200),
-    "O": (4_450, 5_000),
-    "F": (2_680, 2_980),
-    "C": (1_500, 1_670),
+    "Si": (12_200.0, 13_200.0),
+    "O": (4_450.0, 5_000.0),
+    "F": (2_680.0, 2_980.0),
+    "C": (1_500.0, 1_670.0),
 }
 """A tilt, background subtracted: mean -+ 3 sd over ten seeds."""
 
-SI_CHANNEL: Final[tuple[float, float]] = (1_280, 1_390)
+SI_CHANNEL: Final[tuple[float, float]] = (1_280.0, 1_390.0)
 """The highest channel of 10 eV of the silicon line: near 1000 in the papers."""
 
 _SI_CHANNELS: Final = slice(166, 182)
 
 PEAK_TO_BACKGROUND: Final[Mapping[str, tuple[float, float]]] = {
-    "Si": (64.0, 71.0),
-    "O": (35.5, 43.0),
-    "F": (2.40, 2.66),
-    "C": (16.2, 17.8),
+    "Si": (60.8, 74.3),
+    "O": (35.4, 43.3),
+    "F": (2.28, 2.78),
+    "C": (15.3, 18.7),
 }
-"""Net counts over the continuum in the window: mean -+ 3 sd over ten seeds."""
+"""Net counts over the continuum in the window: the mean over ten seeds -+ 10 %, which
+is 3 sd or more."""
 
 CORRELATION: Final[Mapping[str, float]] = {
     "Si": 0.924,

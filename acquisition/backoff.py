@@ -21,6 +21,8 @@ class Backoff:
 
     since: str | None = None
     """When it began, in UTC; None while all is well."""
+    reason: str = ""
+    """Why Tiled did not take data the last time; empty while all is well."""
     failures: int = 0
     until: float = 0.0
     """The moment of ``time.monotonic`` before which not to ask."""
@@ -30,6 +32,7 @@ class Backoff:
         if self.since is None:
             _log.warning("Tiled does not take data: %s", reason)
             self.since = datetime.now(tz=UTC).isoformat(timespec="seconds")
+        self.reason = reason
         self.failures += 1
         self.until = time.monotonic() + delay_s(self.failures)
 
@@ -37,7 +40,7 @@ class Backoff:
         """Note that data went through."""
         if self.since is not None:
             _log.info("Tiled takes data again (it did not since %s)", self.since)
-        self.since, self.failures, self.until = None, 0, 0.0
+        self.since, self.reason, self.failures, self.until = None, "", 0, 0.0
 
 
 def delay_s(failures: int) -> float:

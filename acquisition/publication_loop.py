@@ -226,6 +226,11 @@ class Publisher:
             self._current = None
         self._backoff.succeeded()
 
+    @property
+    def waits_for(self) -> str:
+        """Why not all is done: Tiled is away, before any run's own trouble."""
+        return self._backoff.reason or self.last_error
+
     def _forget_error(self) -> None:
         """Take the last error off view, unless another run is still refused."""
         if not any(work.refusals for work in self._work.values()):

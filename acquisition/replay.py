@@ -105,7 +105,7 @@ def _work_or_wait(
                 try:
                     while not runs <= markers.settled():
                         publisher.step()
-                        _check(deadline, timeout_s, publisher.last_error)
+                        _check(deadline, timeout_s, publisher.waits_for)
                         tick.wait(_TICK_S)
                 finally:
                     publisher.close()

@@ -112,7 +112,7 @@ def test_a_real_file_arrives_with_the_charges_of_its_own_counter(
     for number, charge in enumerate(COUNTED_MAH):
         found = lines[f"half cycle {number}"]["value"]
         assert found == pytest.approx(charge, rel=1e-3)
-    assert lines["rows raw/points"]["value"] == 2767
+    assert lines["rows recorded points"]["value"] == 2767
     assert (tmp_path / "charge-curves.png").stat().st_size > 20_000
     assert nothing_runs(tmp_path)
 

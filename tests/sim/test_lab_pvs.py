@@ -295,7 +295,7 @@ def test_heart_beats_in_wall_time(ca) -> None:
         for prefix, found in NUMBERS.items()
         if "Heartbeat_RBV" in found
     ]
-    assert len(hearts) == 8
+    assert len(hearts) == 13
     before = {heart: ca.get(heart) for heart in hearts}
     for heart in hearts:
         ca.until(lambda h=heart: ca.get(h) > before[h], "a heartbeat")

@@ -1,5 +1,6 @@
 """Blank the beam, whatever else has died: one put, and a look whether it was done."""
 
+import contextlib
 import threading
 import time
 from typing import Any, Final
@@ -18,7 +19,10 @@ def blank_beam(prefix: str, *, timeout_s: float = 2.0) -> float:
     Raises ConnectionFailed if nobody answers, or the beam doesn't show that it is
     blanked: it may be on then.
     """
-    # Only here, and without ophyd, which takes longer to import than all the rest.
+    # Only here, and without ophyd, which takes longer to import than all the rest. The
+    # library is ophyd's: pyepics' own complains loudly that it finds no caRepeater.
+    with contextlib.suppress(ImportError):
+        import epicscorelibs.path.pyepics  # noqa: F401
     import epics
 
     begun_s = time.monotonic()

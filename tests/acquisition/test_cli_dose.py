@@ -1,6 +1,9 @@
 """Dose, sample and check at the command line, in this process: no IOC answers."""
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -248,6 +251,28 @@ def test_reconcile_and_blank_need_an_ioc_that_answers(
     assert code == 1
     assert "NOWHERE:BEAM1:Blank: no IOC answers within 2 s. THE BEAM MAY BE ON" in error
     assert "close the column valve at the instrument itself" in error
+
+
+def test_blank_is_not_drowned_by_complaints_about_a_repeater() -> None:
+    """It uses the same Channel Access library as a session."""
+    code = (
+        "from cryoline.acquisition import errors, panic\n"
+        "try: panic.blank_beam('NOWHERE:', timeout_s=0.1)\n"
+        "except errors.ConnectionFailed: pass\n"
+        "import epics; print(epics.ca.libca._name)"
+    )
+    # This process has imported ophyd, which tells its children what to use.
+    own = {k: v for k, v in os.environ.items() if k != "PYEPICS_LIBCA"}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=own,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert "epicscorelibs" in done.stdout
+    assert done.stderr == ""
 
 
 def test_without_a_beam_there_is_nothing_to_blank(run: Run, config: Path) -> None:

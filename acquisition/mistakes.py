@@ -7,11 +7,17 @@ from rich.markup import escape
 
 from cryoline.acquisition.errors import CryolineError
 from cryoline.devices.errors import DeviceError
-from cryoline.plugins.errors import PluginError, ReaderError
+from cryoline.plugins.errors import ExporterError, PluginError, ReaderError
 
 __all__ = ["MISTAKES", "say"]
 
-MISTAKES: Final = (CryolineError, DeviceError, PluginError, ReaderError)
+MISTAKES: Final = (
+    CryolineError,
+    DeviceError,
+    ExporterError,
+    PluginError,
+    ReaderError,
+)
 """The roots of what is raised with a text for a person."""
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryoline.plugins.cycling_table import CyclingTable
-from cryoline.plugins.errors import ReaderError
+from cryoline.plugins.errors import ForeignFile, ReaderError
 
 __all__ = ["read_mpt"]
 
@@ -86,6 +86,7 @@ def read_mpt(path: Path) -> CyclingTable:
         source=file.source,
         technique=technique,
         started=_started(file.header),
+        step_index=_integers(file.columns["Ns"]) if "Ns" in file.columns else None,
     )
 
 
@@ -97,7 +98,7 @@ def _parse(path: Path) -> _File:
     # Only LF ends a line: a comment may hold what else str.splitlines takes for one.
     lines = [line.removesuffix("\r") for line in content.split("\n")]
     if not _FIRST_LINE.match(lines[0]):
-        raise ReaderError(
+        raise ForeignFile(
             f"{path}: not an EC-Lab text export: line 1 is {lines[0][:40]!r}, not "
             "'EC-Lab ASCII FILE'; export it from EC-Lab: Experiment, Export as text"
         )

@@ -17,8 +17,10 @@ class CyclingTable:
     """Rows in time order; every array is (row,), finite and of one length.
 
     Current and charge are positive on oxidation. ``charge_mah`` is the instrument's
-    own counter, cumulative over the whole record. ``half_cycle`` counts from 0, one
-    more at each change of direction.
+    own counter, cumulative over the whole record; ``charge_is_counted`` is False where
+    the file has none and the current was integrated. ``half_cycle`` counts from 0, one
+    more at each change of direction. ``step_index`` is the file's own number of the
+    program's step, if it has one.
 
     Raises ReaderError that names the source and the column if something does not fit.
     """
@@ -34,11 +36,15 @@ class CyclingTable:
     technique: str
     started: datetime | None = None
     """When the acquisition started, in the instrument's own local time."""
+    charge_is_counted: bool = True
+    step_index: NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
         columns: dict[str, NDArray[Any]] = {
             field.name: getattr(self, field.name) for field in fields(self)[:6]
         }
+        if self.step_index is not None:
+            columns["step_index"] = self.step_index
         for name, column in columns.items():
             if column.ndim != 1 or column.size != self.time_s.size:
                 raise ReaderError(

@@ -14,7 +14,12 @@ from cryoline.plugins.errors import PluginError
 
 __all__ = ["GROUPS", "Plugin", "available", "load"]
 
-GROUPS: Final = ("cryoline.devices", "cryoline.readers", "cryoline.commands")
+GROUPS: Final = (
+    "cryoline.devices",
+    "cryoline.readers",
+    "cryoline.exporters",
+    "cryoline.commands",
+)
 """The groups that cryoline looks plugins up in."""
 
 
@@ -35,7 +40,7 @@ def available(group: str) -> tuple[Plugin, ...]:
     Example
     -------
     >>> [p.name for p in available("cryoline.readers")]
-    ['mpt']
+    ['arbin.parquet', 'bdf.csv', 'bdf.parquet', 'landt.csv', 'maccor.txt', 'mpt']
     """
     return tuple(
         sorted(

@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 from rich.table import Column, Table
 
-from cryoline.acquisition import cli_check, cli_dose, cli_sample
+from cryoline.acquisition import cli_check, cli_dose, cli_files, cli_sample
 from cryoline.acquisition.cli_options import (
     OUT,
     ConfigOption,
@@ -294,6 +294,8 @@ def doctor(config: ConfigOption = None, as_json: JsonOption = False) -> None:
 
 
 app.command()(cli_dose.blank)
+app.command("import")(cli_files.import_)
+app.command("export")(cli_files.export_)
 for group in (cli_check, cli_dose, cli_sample):
     app.add_typer(group.app)
 

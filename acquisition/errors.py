@@ -8,6 +8,7 @@
     +-- ConnectionFailed       an IOC or server that does not answer
     +-- PlanRefused            a plan that may not start as it was asked
     |   +-- DoseRefused        an exposure that the dose ledger does not allow
+    +-- ImportRefused          a file that was imported before
     +-- RouteError             a route file that can't be used
     +-- TransferStopped        a transfer that was ended before its specimen was there
     +-- ExposureCut            an exposure that ended before its last pixel
@@ -33,6 +34,7 @@ __all__ = [
     "DoseRefused",
     "ExposureCut",
     "FileNotReadyError",
+    "ImportRefused",
     "JournalError",
     "JournalLineError",
     "JournalReplacedError",
@@ -74,6 +76,10 @@ class DoseRefused(PlanRefused):
 
 class ExposureCut(CryolineError):
     """An exposure was blanked before its end, and can't or may not be repeated."""
+
+
+class ImportRefused(CryolineError):
+    """A file is not imported, because its bytes already were; nothing is written."""
 
 
 class SpecimenLost(CryolineError):

@@ -73,6 +73,7 @@ def test_landt_charge_goes_on_over_the_counters_new_beginnings(file, end) -> Non
     assert table.time_s.tolist() == [10, 20, 30, 40, 50, 60]
     assert table.charge_mah == pytest.approx([0, -1e-3, -3e-3, -3e-3, -1e-3, -3e-3])
     assert table.cycle_number.tolist() == [3, 3, 3, 3, 3, 4]  # the file's own
+    assert table.step_index is not None
     assert table.step_index.tolist() == [1, 2, 2, 3, 3, 2]
     # The current is rounded to nothing, and the counter comes late in step 3.
     assert table.half_cycle.tolist() == [0, 0, 0, 1, 1, 2]

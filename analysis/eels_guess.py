@@ -1,0 +1,74 @@
+"""Where a fit of an energy-loss spectrum begins."""
+
+import math
+from typing import Final
+
+import numpy as np
+from numba import njit
+
+__all__ = ["FWHM_PER_SIGMA", "SIGNIFICANT", "guess_plasmon", "guess_zero_loss"]
+
+SIGNIFICANT: Final = 5.0
+"""Standard deviations below which there is nothing to fit."""
+
+FWHM_PER_SIGMA: Final = math.sqrt(8.0 * math.log(2.0))
+"""Of a Gaussian."""
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def guess_zero_loss(counts, energy_ev, search_ev, noise, theta):  # type: ignore[no-untyped-def]
+    """Guess the zero loss from the highest channel near 0; False if none stands out."""
+    first = np.searchsorted(energy_ev, -search_ev)
+    last = np.searchsorted(energy_ev, search_ev)
+    top = first
+    total = 0.0
+    for i in range(first, last):
+        total += counts[i]
+        if counts[i] > counts[top]:
+            top = i
+    high = counts[top]
+    level = total / (last - first)
+    if top == first or top == last - 1:
+        return False
+    if not high - level > SIGNIFICANT * math.sqrt(max(high, 0.0) + noise):
+        return False
+    left, right = top, top
+    while left > 0 and counts[left - 1] > 0.5 * high:
+        left -= 1
+    while right < counts.size - 1 and counts[right + 1] > 0.5 * high:
+        right += 1
+    step = energy_ev[1] - energy_ev[0]
+    theta[0] = high
+    theta[1] = 0.5 * (energy_ev[left] + energy_ev[right])
+    theta[2] = (right - left + 1) * step / FWHM_PER_SIGMA
+    theta[3] = 0.0
+    return True
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def guess_plasmon(counts, x, step_ev, theta):  # type: ignore[no-untyped-def]
+    """Guess a plasmon from running means over 1 eV."""
+    size = x.size
+    reach = max(1, int(0.5 / step_ev))
+    means = np.empty(size)
+    top = reach
+    for i in range(size):
+        low, high = max(0, i - reach), min(size, i + reach + 1)
+        total = 0.0
+        for k in range(low, high):
+            total += counts[k]
+        means[i] = total / (high - low)
+    for i in range(reach, size - reach):
+        if means[i] > means[top]:
+            top = i
+    base = max(min(means[0], means[-1]), 0.0)
+    half = 0.5 * (means[top] + base)
+    left, right = top, top
+    while left > 0 and means[left] > half:
+        left -= 1
+    while right < size - 1 and means[right] > half:
+        right += 1
+    theta[0] = x[top]
+    theta[1] = min(max(x[right] - x[left], 2.0 * step_ev), 0.5 * x[top])
+    theta[2] = max(means[top] - base, 1e-3) * 0.5 * math.pi * theta[1] / step_ev
+    theta[3] = base + 1e-3

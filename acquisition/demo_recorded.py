@@ -49,9 +49,9 @@ def draw(
 
 def _counted(path: Path) -> dict[int, float]:
     """Return each half cycle's charge by the recorded file's own counter, mAh."""
-    from cryoline.plugins import registry
+    from cryoline.plugins.reading import read_cycling
 
-    table = registry.load("cryoline.readers", path.suffix.removeprefix("."))(path)
+    table, _ = read_cycling(path)
     counted: dict[int, float] = {}
     before = 0.0
     for half_cycle, charge in zip(table.half_cycle, table.charge_mah, strict=True):

@@ -66,9 +66,11 @@ class TextRows:
                 "export the file again, or remove the line"
             )
         rows = [line.split(separator) for line in body]
+        # Some exports end every row with one separator more: every row, or none. A row
+        # that lacks a cell would else pass for one, its numbers under the wrong names.
+        ends_empty = len(rows[0]) == len(names) + 1 and not rows[0][-1]
         for k, cells in enumerate(rows):
-            # Some exports end every row with one separator more.
-            if len(cells) == len(names) + 1 and not cells[-1]:
+            if ends_empty and not cells[-1]:
                 cells.pop()
             if len(cells) != len(names):
                 raise ReaderError(

@@ -28,34 +28,40 @@ _COLUMNS: Final = (
 
 
 def read_recorded(path: Path) -> "RecordedSource":
-    """Read a measurement by the reader installed for the file's suffix."""
+    """Read a measurement by the readers installed for the file's suffix, in turn.
+
+    A reader's name ends with the suffix of its files.
+    """
     if not path.is_file():
         raise RecordedFileError(
             f"recorded measurement {path}: no such file; check the path"
         )
     suffix = path.suffix.lstrip(".").lower()
     readers = {entry.name: entry for entry in entry_points(group=_READERS)}
-    if suffix not in readers:
+    fitting = sorted(name for name in readers if name.rpartition(".")[2] == suffix)
+    if not fitting:
         raise RecordedFileError(
             f"recorded measurement {path}: no reader for .{suffix} files; "
             f"known: {', '.join(sorted(readers)) or 'none'}"
         )
-    try:
-        read = readers[suffix].load()
-    except ImportError as error:
-        raise RecordedFileError(
-            f"recorded measurement {path}: the reader {readers[suffix].value} can't be "
-            f"loaded: {error}; install what it needs"
-        ) from error
-    try:
-        table = read(path)
-    except Exception as error:
-        # A reader plugin has its own family of errors, unknown here: its text is what
-        # the user should see. A programming error keeps its traceback.
-        if isinstance(error, (TypeError, AttributeError, NameError, LookupError)):
-            raise
-        raise RecordedFileError(str(error)) from error
-    return RecordedSource(table, name=str(path))
+    refused: list[Exception] = []
+    for name in fitting:
+        try:
+            read = readers[name].load()
+        except ImportError as error:
+            raise RecordedFileError(
+                f"recorded measurement {path}: the reader {readers[name].value} can't "
+                f"be loaded: {error}; install what it needs"
+            ) from error
+        try:
+            return RecordedSource(read(path), name=str(path))
+        except Exception as error:
+            # A reader plugin has its own family of errors, unknown here: its text is
+            # what the user should see. A programming error keeps its traceback.
+            if isinstance(error, (TypeError, AttributeError, NameError, LookupError)):
+                raise
+            refused.append(error)
+    raise RecordedFileError("; ".join(map(str, refused))) from refused[0]
 
 
 class RecordedSource:

@@ -156,6 +156,14 @@ def test_a_row_of_another_length_is_named_by_its_line(
         read(file("\n".join(lines)))
 
 
+def test_a_row_that_lacks_a_cell_does_not_shift_its_numbers(file) -> None:
+    # Nine cells and the comma that ends each row: ten, as many as there are names.
+    rows = [*LANDT_ROWS[:2], LANDT_ROWS[2].replace(",30.0,", ","), *LANDT_ROWS[3:]]
+
+    with pytest.raises(ReaderError, match="line 6: 9 columns, the header names 10"):
+        read_landt(file(landt(rows)))
+
+
 @pytest.mark.parametrize(("read", "text", "_separator"), READERS)
 def test_a_file_without_rows_is_refused(file, read, text, _separator) -> None:
     with pytest.raises(ReaderError, match="of column names, without a row; export"):

@@ -34,7 +34,10 @@ OUTPUTS: Final = (
 """What `fit` writes, one column each."""
 
 _STEPS: Final = 60
-_ROUNDS: Final = 5
+_ROUNDS: Final = 8
+_AT_REST: Final = 0.02
+"""Standard deviations by which energy, width and counts may still move."""
+
 _DONE: Final = 1e-7
 """A step is the last if it gains less likelihood than this."""
 
@@ -67,17 +70,24 @@ def _zero_loss_model(x, theta, extra, expected, slopes):  # type: ignore[no-unty
 def _plasmon_model(  # type: ignore[no-untyped-def]
     model, sigma_ev, step_ev, x, theta, extra, expected, slopes
 ):
-    """A plasmon (energy, width, counts) on a level, and what scattered more often."""
+    """A plasmon (energy, width, counts) on a level, and what scattered more often.
+
+    extra: as `_straight` writes it
+    """
     energy, width, counts, level = theta[0], theta[1], theta[2], theta[3]
     for i in range(x.size):
         value, by_energy, by_width = plasmon(model, x[i], energy, width, sigma_ev)
         unit = step_ev * value
-        twice = counts * extra[i, 0]
-        thrice = counts * counts * extra[i, 1]
-        expected[i] = counts * (unit + twice + thrice) + level
-        slopes[i, 0] = counts * step_ev * by_energy
-        slopes[i, 1] = counts * step_ev * by_width
-        slopes[i, 2] = unit + 2.0 * twice + 3.0 * thrice
+        twice = extra[i, 0] + energy * extra[i, 1] + width * extra[i, 2]
+        thrice = extra[i, 3] + energy * extra[i, 4] + width * extra[i, 5]
+        square = counts * counts
+        more = square * twice + counts * square * thrice
+        expected[i] = counts * unit + more + level
+        by_energy = step_ev * by_energy + counts * (extra[i, 1] + counts * extra[i, 4])
+        by_width = step_ev * by_width + counts * (extra[i, 2] + counts * extra[i, 5])
+        slopes[i, 0] = counts * by_energy
+        slopes[i, 1] = counts * by_width
+        slopes[i, 2] = unit + 2.0 * counts * twice + 3.0 * square * thrice
         slopes[i, 3] = 1.0
 
 
@@ -229,6 +239,29 @@ def _climb(  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
+def _straight(  # type: ignore[no-untyped-def]
+    model, x, step_ev, energy_ev, width_ev, sigma_ev, elastic
+):
+    """Return plural losses as straight functions of energy and width, near these.
+
+    (channel, 6): constant, by energy and by width, of double and of triple losses
+    """
+    h = 1e-3 * width_ev
+    here = plural_losses(model, x, step_ev, energy_ev, width_ev, sigma_ev, elastic)
+    up = plural_losses(model, x, step_ev, energy_ev + h, width_ev, sigma_ev, elastic)
+    wide = plural_losses(model, x, step_ev, energy_ev, width_ev + h, sigma_ev, elastic)
+    out = np.empty((x.size, 6))
+    for i in range(x.size):
+        for n in range(2):
+            by_energy = (up[i, n] - here[i, n]) / h
+            by_width = (wide[i, n] - here[i, n]) / h
+            out[i, 3 * n] = here[i, n] - by_energy * energy_ev - by_width * width_ev
+            out[i, 3 * n + 1] = by_energy
+            out[i, 3 * n + 2] = by_width
+    return out
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
 def _fit_one(  # type: ignore[no-untyped-def]
     counts, energy_ev, model, low_ev, high_ev, search_ev, readout, out
 ):
@@ -246,7 +279,7 @@ def _fit_one(  # type: ignore[no-untyped-def]
     loss, loss_sigmas = np.empty(4), np.empty(4)
     if not guess_zero_loss(counts, energy_ev, search_ev, noise, zero):
         return NO_ZERO_LOSS
-    before = np.inf
+    before = np.zeros(4)
     for turn in range(_ROUNDS):
         reach = _REACH * zero[2]
         first = max(np.searchsorted(energy_ev, zero[1] - reach), 0)
@@ -282,15 +315,18 @@ def _fit_one(  # type: ignore[no-untyped-def]
         x = energy_ev[first:last] - zero[1]
         if turn == 0:
             guess_plasmon(counts[first:last], x, step_ev, loss)
-        extra = plural_losses(model, x, step_ev, loss[0], loss[1], zero[2], elastic)
+        extra = _straight(model, x, step_ev, loss[0], loss[1], zero[2], elastic)
         if not _climb(
             model, zero[2], step_ev, noise, x, counts[first:last], extra, loss,
             loss_sigmas, expected, slopes, matrix, lower, vectors,
         ):  # fmt: skip
             return NOT_CONVERGED
-        if abs(loss[0] - before) < 0.02 * loss_sigmas[0]:
+        moved = 0.0
+        for j in range(3):
+            moved = max(moved, abs(loss[j] - before[j]) / loss_sigmas[j])
+            before[j] = loss[j]
+        if moved < _AT_REST:
             break
-        before = loss[0]
     if not loss[2] > SIGNIFICANT * loss_sigmas[2]:
         return NO_PLASMON
     square = 0.0

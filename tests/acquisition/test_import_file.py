@@ -20,6 +20,7 @@ from cryoline.acquisition.config import load_config
 from cryoline.acquisition.errors import CryolineError, ImportRefused, JournalError
 from cryoline.acquisition.export_run import export_run, table_of_run
 from cryoline.acquisition.import_file import import_file
+from cryoline.acquisition.journal import Journal
 from cryoline.acquisition.journal_reader import read_documents
 from cryoline.acquisition.specimen import Specimen
 from cryoline.plugins.errors import ExporterError, PluginError, ReaderError
@@ -181,7 +182,7 @@ def test_a_file_that_is_still_written_is_refused(config, file, monkeypatch) -> N
 def test_an_import_that_fails_midway_does_not_count_as_one(
     config, file, monkeypatch
 ) -> None:
-    class Full(module.Journal):
+    class Full(Journal):
         pages = 0
 
         def __call__(self, name, doc):

@@ -35,8 +35,11 @@ OUTPUTS: Final = (
 
 _STEPS: Final = 60
 _ROUNDS: Final = 8
-_AT_REST: Final = 0.02
-"""Standard deviations by which energy, width and counts may still move."""
+_AT_REST: Final = 0.25
+"""Standard deviations that energy, width and counts may have moved in the last turn.
+
+The next would move them by the square of it, about, for slopes are part of the model.
+"""
 
 _DONE: Final = 1e-7
 """A step is the last if it gains less likelihood than this."""
@@ -240,17 +243,21 @@ def _climb(  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _straight(  # type: ignore[no-untyped-def]
-    model, x, step_ev, energy_ev, width_ev, sigma_ev, elastic
+    turn, model, x, step_ev, energy_ev, width_ev, sigma_ev, elastic
 ):
     """Return plural losses as straight functions of energy and width, near these.
 
-    (channel, 6): constant, by energy and by width, of double and of triple losses
+    (channel, 6): constant, by energy and by width, of double and of triple losses;
+    constants only in the first turn, at a guess
     """
     h = 1e-3 * width_ev
     here = plural_losses(model, x, step_ev, energy_ev, width_ev, sigma_ev, elastic)
+    out = np.zeros((x.size, 6))
+    if turn == 0:
+        out[:, 0], out[:, 3] = here[:, 0], here[:, 1]
+        return out
     up = plural_losses(model, x, step_ev, energy_ev + h, width_ev, sigma_ev, elastic)
     wide = plural_losses(model, x, step_ev, energy_ev, width_ev + h, sigma_ev, elastic)
-    out = np.empty((x.size, 6))
     for i in range(x.size):
         for n in range(2):
             by_energy = (up[i, n] - here[i, n]) / h
@@ -315,7 +322,7 @@ def _fit_one(  # type: ignore[no-untyped-def]
         x = energy_ev[first:last] - zero[1]
         if turn == 0:
             guess_plasmon(counts[first:last], x, step_ev, loss)
-        extra = _straight(model, x, step_ev, loss[0], loss[1], zero[2], elastic)
+        extra = _straight(turn, model, x, step_ev, loss[0], loss[1], zero[2], elastic)
         if not _climb(
             model, zero[2], step_ev, noise, x, counts[first:last], extra, loss,
             loss_sigmas, expected, slopes, matrix, lower, vectors,

@@ -58,7 +58,7 @@ def plasmon_ev(li_per_si: ArrayLike, relative_density: ArrayLike = 1.0) -> Array
 
 def expected_counts(
     specimen: LossSpecimen,
-    energy_ev: Array,
+    energy_ev: ArrayLike,
     electrons: float,
     *,
     zero_ev: ArrayLike = 0.0,
@@ -68,8 +68,9 @@ def expected_counts(
 
     energy_ev: (channel,), middles of channels of one width, 0 near the zero loss
     """
-    step_ev = (energy_ev[-1] - energy_ev[0]) / (energy_ev.size - 1)
-    n = _FINER * (energy_ev.size + _BEYOND)
+    axis_ev = np.asarray(energy_ev, float)
+    step_ev = (axis_ev[-1] - axis_ev[0]) / (axis_ev.size - 1)
+    n = _FINER * (axis_ev.size + _BEYOND)
     fine_ev = step_ev / _FINER
     loss_ev = fine_ev * np.arange(1, n // 2)
     single = np.zeros(n)
@@ -77,15 +78,15 @@ def expected_counts(
     single /= single.sum()
     frequency = np.fft.rfftfreq(n, fine_ev)
     sigma_ev = resolution_fwhm_ev / np.sqrt(8 * np.log(2))
-    first_ev = energy_ev[0] - 0.5 * (step_ev - fine_ev)
+    first_ev = axis_ev[0] - 0.5 * (step_ev - fine_ev)
     moved = np.asarray(zero_ev, float)[..., None] - first_ev
     zero = np.exp(
         -2 * (np.pi * sigma_ev * frequency) ** 2 - 2j * np.pi * frequency * moved
     )
     scattered = np.exp(specimen.t_over_lambda * (np.fft.rfft(single) - 1))
     points = electrons * np.fft.irfft(zero * scattered, n)
-    inside = points[..., : _FINER * energy_ev.size]
-    counts = inside.reshape(*inside.shape[:-1], energy_ev.size, _FINER).sum(-1)
+    inside = points[..., : _FINER * axis_ev.size]
+    counts = inside.reshape(*inside.shape[:-1], axis_ev.size, _FINER).sum(-1)
     return np.asarray(np.maximum(counts, 0.0))
 
 

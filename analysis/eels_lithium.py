@@ -30,7 +30,7 @@ _HALF: Final = 1.361
 
 @dataclass(frozen=True)
 class LithiumRatio:
-    """Li/Si by plasmon energy, all of the energy's shape.
+    """Li/Si by plasmon energy, and where density alone may explain it; of one shape.
 
     Everywhere `ratio` rests on the density of LixSi crystals. The energy goes with the
     root of the electron density: a porous or amorphous place with less lithium looks

@@ -13,12 +13,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from cryoline.acquisition.errors import RecordsError
 from cryoline.acquisition.file_system import network_file_system_of
 
-__all__ = ["AppendOnlyFile", "FileKind"]
+__all__ = ["AppendOnlyFile", "FileKind", "Step"]
+
+Step = Literal["read", "write", "commit", "committed"]
+"""Where a process may be held, or die: before a transaction that reads or writes,
+before what was written is committed, and after that, before anybody knows of it."""
 
 _REMEDIES: Final = {
     "SQLITE_FULL": "its disk is full; free space, then repeat",
@@ -54,6 +58,10 @@ class FileKind:
 class AppendOnlyFile:
     """One connection to the file, for all threads of this process in turn."""
 
+    @staticmethod
+    def at_step(step: Step) -> None:
+        """Do nothing; a test that explores interleavings puts its scheduler here."""
+
     def __init__(self, path: Path, kind: FileKind, *, timeout_s: float = 10.0) -> None:
         self.path = path
         self._kind = kind
@@ -70,13 +78,13 @@ class AppendOnlyFile:
 
         What is raised inside undoes it all. Raises the kind's error.
         """
-        with self._transaction("BEGIN IMMEDIATE") as connection:
+        with self._transaction("write") as connection:
             yield connection
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
         """Give the connection in a transaction that sees one moment of the file."""
-        with self._transaction("BEGIN") as connection:
+        with self._transaction("read") as connection:
             yield connection
 
     def close(self) -> None:
@@ -87,17 +95,24 @@ class AppendOnlyFile:
             self._connection = None
 
     @contextmanager
-    def _transaction(self, begin: str) -> Iterator[sqlite3.Connection]:
+    def _transaction(
+        self, kind: Literal["read", "write"]
+    ) -> Iterator[sqlite3.Connection]:
         with self._lock, self._errors():
             connection = self._open()
-            connection.execute(begin)
+            self.at_step(kind)
+            connection.execute("BEGIN IMMEDIATE" if kind == "write" else "BEGIN")
             try:
                 yield connection
+                if kind == "write":
+                    self.at_step("commit")
                 connection.execute("COMMIT")
             finally:
                 # Not only on an Exception: an interrupt undoes it as well.
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
+            if kind == "write":
+                self.at_step("committed")
 
     @contextmanager
     def _errors(self) -> Iterator[None]:

@@ -14,13 +14,17 @@ if TYPE_CHECKING:
     from cryoline.devices.cryo_stage import CryoStage, CryoStageMotors
     from cryoline.devices.cycling_protocol import (
         ConstantCurrent,
+        ConstantVoltage,
         CyclicVoltammetry,
+        Harvest,
+        ImpedanceSpectroscopy,
         Loop,
         OpenCircuitVoltage,
         Program,
         ProgramState,
         Record,
         SafetyLimits,
+        Tag,
         VoltageScan,
     )
     from cryoline.devices.detectors import EdsDetector, HaadfDetector
@@ -46,6 +50,7 @@ __all__ = [
     "Beam",
     "Carrier",
     "ConstantCurrent",
+    "ConstantVoltage",
     "CryoHolder",
     "CryoStage",
     "CryoStageMotors",
@@ -55,6 +60,8 @@ __all__ = [
     "ExposureResult",
     "Glovebox",
     "HaadfDetector",
+    "Harvest",
+    "ImpedanceSpectroscopy",
     "InstrumentClock",
     "Loop",
     "OpenCircuitVoltage",
@@ -70,6 +77,7 @@ __all__ = [
     "SafetyLimits",
     "SessionBeat",
     "Suitcase",
+    "Tag",
     "Ticket",
     "VoltageScan",
 ]

@@ -1,20 +1,37 @@
-"""The program of a potentiostat as data: what a person writes, and what it lowers to.
+"""The program of a potentiostat as data, and what it lowers to.
 
-The step names are those of aurora-unicycler; `cyclic_voltammetry` is ours and
-lowers to `voltage_scan` and `loop`. Signs: a delithiating (oxidising) current is
-positive. Safety limits are no step's end: they end the whole run, in the
-instrument.
+Steps are in `cycling_steps`. Safety limits are no step's end: they end the whole run,
+in the instrument, and so does the harvest: both outlive the session that set them.
 """
 
 import uuid
 from enum import IntEnum
-from typing import Annotated, Literal, Self
+from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from cryoline.devices.cycle_starts import find_cycle_starts
+from cryoline.devices.cycling_steps import (
+    ConstantCurrent,
+    ConstantVoltage,
+    CyclicVoltammetry,
+    Finite,
+    ImpedanceSpectroscopy,
+    Loop,
+    OpenCircuitVoltage,
+    Positive,
+    Step,
+    StepModel,
+    Tag,
+    VoltageScan,
+)
 
 __all__ = [
     "ConstantCurrent",
+    "ConstantVoltage",
     "CyclicVoltammetry",
+    "Harvest",
+    "ImpedanceSpectroscopy",
     "Loop",
     "OpenCircuitVoltage",
     "Program",
@@ -22,11 +39,11 @@ __all__ = [
     "Record",
     "SafetyLimits",
     "Step",
+    "Tag",
     "VoltageScan",
 ]
 
-_Finite = Annotated[float, Field(allow_inf_nan=False)]
-_Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+_Index = Annotated[int, Field(ge=0)]
 
 
 class ProgramState(IntEnum):
@@ -40,87 +57,14 @@ class ProgramState(IntEnum):
     FAILED = 5
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class OpenCircuitVoltage(_Model):
-    """Rest without current for a time."""
-
-    type: Literal["open_circuit_voltage"] = "open_circuit_voltage"
-    duration_s: _Positive
-
-
-class ConstantCurrent(_Model):
-    """Hold a current until a potential is reached, or a time has passed."""
-
-    type: Literal["constant_current"] = "constant_current"
-    current_a: _Finite
-    until_potential_v: _Finite
-    until_duration_s: _Positive | None = None
-
-
-class VoltageScan(_Model):
-    """Sweep the potential at a constant rate; from where the cell is if no start."""
-
-    type: Literal["voltage_scan"] = "voltage_scan"
-    start_v: _Finite | None = None
-    end_v: _Finite
-    rate_mv_per_s: _Positive
-
-
-class Loop(_Model):
-    """Go back to a step; ``cycle_count`` is the total number of passes."""
-
-    type: Literal["loop"] = "loop"
-    goto_step: Annotated[int, Field(ge=0)]
-    cycle_count: Annotated[int, Field(ge=1)]
-
-
-class CyclicVoltammetry(_Model):
-    """Sweep to vertex 1, on to vertex 2, and again, ``n_cycles`` times.
-
-    It begins at the potential that the cell has, and ends at vertex 2.
-    """
-
-    type: Literal["cyclic_voltammetry"] = "cyclic_voltammetry"
-    vertex1_v: _Finite
-    vertex2_v: _Finite
-    rate_mv_per_s: _Positive
-    n_cycles: Annotated[int, Field(ge=1)]
-
-    @model_validator(mode="after")
-    def _vertices_differ(self) -> Self:
-        if self.vertex1_v == self.vertex2_v:
-            raise ValueError(
-                f"both vertices are {self.vertex1_v:g} V; a sweep needs two potentials"
-            )
-        return self
-
-    def lowered(self, first_step: int) -> list["Step"]:
-        """Return the scans and the loop that the instrument runs instead."""
-        # Every pass begins where the last one ended, so the sweep has no jump.
-        steps: list[Step] = [
-            VoltageScan(end_v=self.vertex1_v, rate_mv_per_s=self.rate_mv_per_s),
-            VoltageScan(end_v=self.vertex2_v, rate_mv_per_s=self.rate_mv_per_s),
-        ]
-        if self.n_cycles > 1:
-            steps.append(Loop(goto_step=first_step, cycle_count=self.n_cycles))
-        return steps
-
-
-Step = Annotated[
-    OpenCircuitVoltage | ConstantCurrent | VoltageScan | Loop | CyclicVoltammetry,
-    Field(discriminator="type"),
-]
-
-
-class SafetyLimits(_Model):
+class SafetyLimits(StepModel):
     """What ends the whole run, in the instrument, whatever step it is in."""
 
-    potential_min_v: _Finite
-    potential_max_v: _Finite
-    current_max_a: _Positive
+    potential_min_v: Finite
+    potential_max_v: Finite
+    current_max_a: Positive
+    charge_max_mah: Positive | None = None
+    """Magnitude of the net charge since the program's start."""
 
     @model_validator(mode="after")
     def _window_is_open(self) -> Self:
@@ -132,21 +76,58 @@ class SafetyLimits(_Model):
         return self
 
 
-class Record(_Model):
-    """A point is kept when the potential or the time has moved this far."""
+class Record(StepModel):
+    """A point is kept when the potential, the time or the current has moved so far."""
 
-    dv_v: _Positive = 1e-3
-    dt_s: _Positive = 60.0
+    dv_v: Positive = 1e-3
+    dt_s: Positive = 60.0
+    di_a: Positive | None = None
 
 
-class Program(_Model):
-    """One program: steps, what is recorded, and the limits that end it."""
+class Harvest(StepModel):
+    """When the instrument finishes early: at the end of one step, if any of this holds.
+
+    The step is the one that leaves the electrode in the state wanted, so that the
+    program never finishes in another.
+    """
+
+    after_step: _Index
+    cycle_count: Annotated[int, Field(ge=1)] | None = None
+    """The present cycle is this one, or a later."""
+    throughput_mah: Positive | None = None
+    """Charge passed since the program's start, in both directions."""
+    lithiation_mah: Positive | None = None
+    """Charge of lithiation in the present cycle."""
+    retention: Annotated[float, Field(gt=0, lt=10)] | None = None
+    """Delithiation of the present cycle over that of the reference cycle, at most."""
+    reference_cycle: Annotated[int, Field(ge=1)] = 2
+
+    @model_validator(mode="after")
+    def _has_a_condition(self) -> Self:
+        conditions = self.model_dump(exclude={"after_step", "reference_cycle"})
+        if all(value is None for value in conditions.values()):
+            raise ValueError(f"harvest needs one of {', '.join(conditions)}")
+        return self
+
+
+class Program(StepModel):
+    """One program: steps, what is recorded, and the limits that end it.
+
+    cycle_starts_at_step: index of the step, or of the steps, whose entry begins a
+    cycle; found from the steps if it is not given
+    """
 
     uid: str = Field(default_factory=lambda: str(uuid.uuid4()))
     steps: tuple[Step, ...] = Field(min_length=1)
     safety: SafetyLimits
     record: Record = Record()
-    cycle_starts_at_step: Annotated[int, Field(ge=0)] = 0
+    cycle_starts_at_step: _Index | tuple[_Index, ...] | None = None
+    harvest: Harvest | None = None
+
+    @model_validator(mode="after")
+    def _places_exist(self) -> Self:
+        self.lowered()
+        return self
 
     def lowered(self) -> "Program":
         """Return the same program in the steps that instruments know.
@@ -162,13 +143,76 @@ class Program(_Model):
         ['voltage_scan', 'voltage_scan', 'loop']
         """
         steps: list[Step] = []
-        for step in self.steps:
+        places: list[int] = []  # of each step as written: where a pass of it begins
+        ends: list[int] = []
+        lead_in: list[int] = []
+        tags: dict[str, int] = {}
+        for index, step in enumerate(self.steps):
+            first = len(steps)
+            places.append(first)
             if isinstance(step, CyclicVoltammetry):
-                steps += step.lowered(len(steps))
-            else:
-                steps.append(step)
-        return self.model_copy(update={"steps": tuple(steps)})
+                places[-1] += step.first_sweep
+                steps += step.lowered(first)
+                ends.append(places[-1] + 1)
+                lead_in += range(first, places[-1])
+                lead_in += [len(steps) - 1] if step.final_v is not None else []
+                continue
+            ends.append(first)
+            if isinstance(step, Tag):
+                if step.tag and step.tag in tags:
+                    raise ValueError(
+                        f"steps.{index}: the tag {step.tag!r} occurs twice"
+                    )
+                tags[step.tag] = first
+            if isinstance(step, Loop):
+                step = step.model_copy(
+                    update={"goto_step": _goto(index, step, places, tags)}
+                )
+            steps.append(step)
+        starts = self.cycle_starts_at_step
+        if starts is None:
+            starts = find_cycle_starts(steps, lead_in)
+        elif isinstance(starts, int):
+            starts = _place("cycle_starts_at_step", starts, places)
+        else:
+            starts = tuple(_place("cycle_starts_at_step", s, places) for s in starts)
+        harvest = self.harvest
+        if harvest is not None:
+            after = _place("harvest.after_step", harvest.after_step, ends)
+            harvest = harvest.model_copy(update={"after_step": after})
+        return self.model_copy(
+            update={
+                "steps": tuple(steps),
+                "cycle_starts_at_step": starts,
+                "harvest": harvest,
+            }
+        )
 
     def to_json(self) -> str:
-        """Return the text that is uploaded: lowered, units in the keys."""
-        return self.lowered().model_dump_json()
+        """Return the text that is uploaded: lowered, units in the keys, no nulls."""
+        return self.lowered().model_dump_json(exclude_none=True)
+
+
+def _goto(index: int, loop: Loop, places: list[int], tags: dict[str, int]) -> int:
+    """Return where a loop goes back to, which must lie before it."""
+    goto = loop.goto_step
+    if isinstance(goto, str):
+        if goto not in tags:
+            raise ValueError(
+                f"steps.{index}: no tag {goto!r} stands before this loop; "
+                f"tags: {', '.join(tags) or 'none'}"
+            )
+        return tags[goto]
+    if goto >= index:
+        raise ValueError(
+            f"steps.{index}: goto_step {goto} does not lie before this loop; "
+            f"give 0..{index - 1}"
+        )
+    return places[goto]
+
+
+def _place(key: str, index: int, places: list[int]) -> int:
+    """Return the lowered index of a step."""
+    if index >= len(places):
+        raise ValueError(f"{key}: no step {index}; give 0..{len(places) - 1}")
+    return places[index]

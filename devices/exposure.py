@@ -3,6 +3,7 @@
 A fluence is beam-normal and a mean over the scanned field, in electrons per nm2.
 """
 
+import math
 from enum import IntEnum, StrEnum
 from typing import Annotated, Any
 
@@ -20,6 +21,7 @@ __all__ = [
 _Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 _NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 _Finite = Annotated[float, Field(allow_inf_nan=False)]
+_Tilt = Annotated[float, Field(ge=-89, le=89, allow_inf_nan=False)]
 _Pixels = Annotated[int, Field(ge=1, le=8192)]
 _Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9.-]*$", max_length=60)]
 
@@ -55,7 +57,10 @@ class Outcome(IntEnum):
 class Exposure(_Model):
     """A raster scan over a field of a specimen's region, n times.
 
-    Images are (y, x), the tilt axis along y.
+    Images are (y, x), the tilt axis along y. What is charged hangs on where it lies:
+    ``offset_*`` from the region's centre, as the beam sees it at this tilt.
+    ``center_*`` is what the scan unit is told; tracking moves that, and the place on
+    the specimen stays.
     """
 
     specimen: _Name
@@ -69,15 +74,35 @@ class Exposure(_Model):
     flyback_s: _NotNegative = 0.0
     """Per line."""
     flyback_blanked: bool = True
-    tilt_deg: _Finite = 0.0
+    tilt_deg: _Tilt = 0.0
     center_x_nm: _Finite = 0.0
     """Shift of the scan field from the optical axis, across the tilt axis."""
     center_y_nm: _Finite = 0.0
+    offset_x_nm: _Finite = 0.0
+    """Of the field's centre from its region's, across the tilt axis."""
+    offset_y_nm: _Finite = 0.0
+    """Along the tilt axis: where focus and tracking areas go."""
+    rotation_deg: _Finite = 0.0
+    """Scan rotation, from x toward y, about the field's centre."""
+    beam_diameter_nm: _NotNegative = 0.0
+    """0 if focused; else the beam is a disc of that size on the specimen: it is
+    defocused, or parked (1 x 1 px)."""
+
+    @property
+    def width_nm(self) -> float:
+        """The scanned field's, across the tilt axis unless it is rotated."""
+        return self.width_px * self.pixel_nm
+
+    @property
+    def height_nm(self) -> float:
+        """The scanned field's, along the tilt axis unless it is rotated."""
+        return self.height_px * self.pixel_nm
 
     @property
     def area_nm2(self) -> float:
-        """The scanned field."""
-        return self.width_px * self.height_px * self.pixel_nm**2
+        """What its charge is spread over: the field, or the beam if that is larger."""
+        disc_nm2 = math.pi * (self.beam_diameter_nm / 2) ** 2
+        return max(self.width_px * self.height_px * self.pixel_nm**2, disc_nm2)
 
     @property
     def beam_on_s(self) -> float:
@@ -123,6 +148,10 @@ class Ticket(_Model):
             "center_y_nm",
         )
         scan = {key: getattr(self.exposure, key) for key in keys}
+        # An instrument that does not know these refuses them, and needs them not.
+        for key in ("rotation_deg", "beam_diameter_nm"):
+            if getattr(self.exposure, key):
+                scan[key] = getattr(self.exposure, key)
         limits = {"max_time_s": self.max_time_s, "max_charge_c": self.max_charge_c}
         return {"ticket": self.uid, **scan, **limits}
 

@@ -5,21 +5,10 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from cryoline.ioc.points import COLUMNS, PAGE_ROWS
+
 __all__ = ["COLUMNS", "PAGE_ROWS", "POINTS_MAX", "PointBuffer"]
 
-COLUMNS: Final = (
-    "point_index",
-    "instrument_time_s",
-    "potential_v",
-    "current_a",
-    "charge_mah",
-    "cycle_number",
-    "half_cycle",
-    "step_index",
-    "range_a",
-    "overload",
-)
-PAGE_ROWS: Final = 5000
 POINTS_MAX: Final = 2_000_000
 """[A] size of the instrument's memory, 160 MB here."""
 

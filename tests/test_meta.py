@@ -14,7 +14,7 @@ import pytest
 import cryoline
 
 ROOT = Path(__file__).parents[1]
-FOLDERS = ("acquisition", "analysis", "devices", "plugins", "sim")
+FOLDERS = ("acquisition", "analysis", "devices", "ioc", "plugins", "sim")
 SOURCES = [path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py")]
 UNITS = re.compile(
     r"_(v|a|s|c|pa|kev|ev|mv_per_s|deg|px|nm|um|degc|mbar|ppm|mah|percent"

@@ -13,7 +13,7 @@ import zipfile
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-FOLDERS = ("acquisition", "devices", "analysis", "plugins", "sim")
+FOLDERS = ("acquisition", "devices", "analysis", "ioc", "plugins", "sim")
 
 
 def tracked() -> set[str]:

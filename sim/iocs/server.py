@@ -11,10 +11,10 @@ from typing import Any, Final
 from epicscorelibs.ioc import iocshCmd
 from softioc import builder, softioc
 
+from cryoline.ioc.dispatcher import Dispatcher
+from cryoline.ioc.loopback import confine_to_loopback
+from cryoline.ioc.panel import Panel
 from cryoline.sim.errors import RefusedError, WorldGoneError
-from cryoline.sim.iocs.dispatcher import Dispatcher
-from cryoline.sim.iocs.loopback import confine_to_loopback
-from cryoline.sim.iocs.panel import Panel
 from cryoline.sim.prefixes import INSTRUMENT_GROUPS
 from cryoline.sim.readiness import announce
 from cryoline.sim.rpc import AsyncWorldClient

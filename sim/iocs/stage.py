@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from cryoline.sim.iocs.panel import Handler
+from cryoline.ioc.panel import Handler
 from cryoline.sim.iocs.server import InstrumentServer
 from cryoline.sim.stage_axis import AXES
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from softioc import alarm, builder
 
-from cryoline.sim.iocs.dispatcher import Dispatcher
+from cryoline.ioc.dispatcher import Dispatcher
 
 __all__ = ["MESSAGE_LENGTH", "Panel"]
 

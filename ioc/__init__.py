@@ -1,0 +1,1 @@
+"""What every EPICS server of cryoline is made of, simulated or bridging."""

@@ -25,6 +25,7 @@ from cryoline.sim.eds_lines import (
 from cryoline.sim.eds_shadow import quadrants_in_view
 from cryoline.sim.phantom_knobs import ELEMENTS
 from cryoline.sim.projection import Projection, project
+from cryoline.sim.scan_frame import in_scan_frame
 from cryoline.sim.specimen_voxels import SpecimenVoxels
 from cryoline.sim.view import View
 
@@ -77,6 +78,7 @@ class EdsModel:
         projection = project(
             self._voxels, view.tilt_deg, fluence=view.fluence, cell_nm=view.cell_nm
         )
+        projection, view = in_scan_frame(projection, view)
         sources = _sources(projection, self._background, view)
         seen = quadrants_in_view(view.tilt_deg) / QUADRANTS
         # (frame,) electrons per nm2 of what was scanned, as if all of it had been.

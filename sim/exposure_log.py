@@ -56,6 +56,8 @@ class ExposureRecord:
     center_y_nm: float
     max_time_s: float
     max_charge_c: float
+    rotation_deg: float
+    beam_diameter_nm: float
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as JSON types."""

@@ -15,6 +15,7 @@ from cryoline.analysis.constants import ELEMENTARY_CHARGE_C
 from cryoline.sim.eds_lines import ATOMIC_NUMBER, BEAM_KEV
 from cryoline.sim.phantom_knobs import ELEMENTS
 from cryoline.sim.projection import project
+from cryoline.sim.scan_frame import in_scan_frame
 from cryoline.sim.specimen_voxels import SpecimenVoxels
 from cryoline.sim.view import View
 
@@ -83,6 +84,7 @@ class HaadfModel:
         projection = project(
             self._voxels, view.tilt_deg, fluence=view.fluence, cell_nm=view.cell_nm
         )
+        projection, view = in_scan_frame(projection, view)
         areal = projection.atoms_per_nm2
         scattered = np.minimum(np.tensordot(scattering_nm2(), areal, axes=1), 1.0)
         integral = np.zeros((areal.shape[1] + 1, areal.shape[2] + 1))

@@ -57,6 +57,8 @@ class _Scene:
             fluence=self.fluence,
             cell_nm=CELL_NM,
             seed=seed,
+            rotation_deg=order.rotation_deg,
+            beam_diameter_nm=order.beam_diameter_nm,
         )
 
 
@@ -167,11 +169,14 @@ class Microscope:
         offsets_nm = np.stack((x_nm - order.center_x_nm, y_nm - order.center_y_nm))
         scene.frames.append(frames)
         scene.offsets_nm.append(offsets_nm)
-        half_x_nm = order.width_px * order.pixel_nm / 2
-        half_y_nm = order.height_px * order.pixel_nm / 2
+        # A disc that is parked is no wider for the pixel that it stands for.
+        pixel_nm = 0.0 if order.is_parked and order.beam_diameter_nm else order.pixel_nm
+        half_x_nm = order.width_px * pixel_nm / 2
+        half_y_nm = order.height_px * pixel_nm / 2
         tilts_deg = self.stage.tilts_deg(middle_s)
         for k in range(len(frames)):
-            low_nm = (-offsets_nm[0, k] - half_x_nm, -offsets_nm[1, k] - half_y_nm)
+            center_nm = (-float(offsets_nm[0, k]), -float(offsets_nm[1, k]))
+            low_nm = (center_nm[0] - half_x_nm, center_nm[1] - half_y_nm)
             scanned = float(frames.fraction[k])
             where: dict[str, Any] = {
                 "tilt_deg": float(tilts_deg[k]),
@@ -180,6 +185,9 @@ class Microscope:
                     low_nm[0] + 2 * half_x_nm,
                     low_nm[1] + 2 * half_y_nm * scanned,
                 ),
+                "rotation_deg": order.rotation_deg,
+                "about_nm": center_nm,
+                "diameter_nm": order.beam_diameter_nm,
             }
             charge_c = float(frames.charge_c[k])
             self.fluence.deposit(charge_c, **where)

@@ -29,6 +29,11 @@ _NUMBERS: Final = {
     "max_time_s": (1e-9, 1e6, "s"),
     "max_charge_c": (1e-18, 1.0, "C"),
 }
+_OPTIONAL: Final = {
+    "rotation_deg": (-360.0, 360.0, "deg"),
+    "beam_diameter_nm": (0.0, 1000.0, "nm"),
+}
+"""Left out they are 0."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,15 @@ class ScanOrder:
     max_time_s: float
     """Of beam on."""
     max_charge_c: float
+    rotation_deg: float = 0.0
+    """Of the scan about its field's centre; positive turns the lines from +x to +y."""
+    beam_diameter_nm: float = 0.0
+    """Of a beam that is defocused; 0: a probe far smaller than a pixel."""
+
+    @property
+    def is_parked(self) -> bool:
+        """Whether the beam stays in one place."""
+        return self.width_px == self.height_px == 1
 
     @property
     def _dwelling_s(self) -> float:
@@ -96,9 +110,10 @@ def read_order(text: str) -> ScanOrder:
     wanted = {"ticket", "flyback_blanked", *_WHOLE, *_NUMBERS}
     if missing := sorted(wanted - set(values)):
         raise RefusedError(f"beam: Arm: {', '.join(missing)} missing")
-    if unknown := sorted(set(values) - wanted):
+    known = wanted | set(_OPTIONAL)
+    if unknown := sorted(set(values) - known):
         raise RefusedError(
-            f"beam: Arm: unknown key {unknown[0]}; known: {', '.join(sorted(wanted))}"
+            f"beam: Arm: unknown key {unknown[0]}; known: {', '.join(sorted(known))}"
         )
     ticket = values["ticket"]
     if not isinstance(ticket, str) or not 0 < len(ticket.encode()) <= TICKET_MAX:
@@ -109,8 +124,9 @@ def read_order(text: str) -> ScanOrder:
         raise RefusedError("beam: Arm: flyback_blanked must be true or false")
     for key, (low, high, unit) in _WHOLE.items():
         _check(key, values[key], low, high, unit, whole=True)
-    for key, limits in _NUMBERS.items():
-        _check(key, values[key], *limits, whole=False)
+    for key, limits in (_NUMBERS | _OPTIONAL).items():
+        if key in values:
+            _check(key, values[key], *limits, whole=False)
     return ScanOrder(**values)
 
 

@@ -48,6 +48,10 @@ class View:
     cell_nm: float
     seed: tuple[int, ...]
     """(world seed, exposure counter, ...); a detector appends an id of its own."""
+    rotation_deg: float = 0.0
+    """Of the scan about its field's centre; positive turns the lines from +x to +y."""
+    beam_diameter_nm: float = 0.0
+    """Of a defocused beam, on the specimen."""
 
     @property
     def n_frames(self) -> int:
@@ -62,7 +66,10 @@ class View:
 
 
 _PER_FRAME = ("frame_charge_c", "frame_fraction", "offset_x_nm", "offset_y_nm")
-_SCALARS = ("tilt_deg", "width_px", "height_px", "pixel_nm", "dwell_s", "cell_nm")
+_SCALARS = (
+    *("tilt_deg", "width_px", "height_px", "pixel_nm", "dwell_s", "cell_nm"),
+    *("rotation_deg", "beam_diameter_nm"),
+)
 
 
 def encode_view(view: View) -> dict[str, Any]:
@@ -82,16 +89,11 @@ def decode_view(values: dict[str, Any]) -> View:
     fluence = np.frombuffer(base64.b64decode(values["fluence"]), dtype="<f4")
     per_frame = [np.array(values[name], dtype=float) for name in _PER_FRAME]
     return View(
-        tilt_deg=values["tilt_deg"],
-        width_px=values["width_px"],
-        height_px=values["height_px"],
-        pixel_nm=values["pixel_nm"],
-        dwell_s=values["dwell_s"],
+        **{name: values[name] for name in _SCALARS},
         frame_charge_c=per_frame[0],
         frame_fraction=per_frame[1],
         offset_x_nm=per_frame[2],
         offset_y_nm=per_frame[3],
         fluence=fluence.reshape(values["fluence_shape"]),
-        cell_nm=values["cell_nm"],
         seed=tuple(values["seed"]),
     )

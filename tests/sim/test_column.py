@@ -263,7 +263,7 @@ def test_past_rise_stays_in_the_past() -> None:
         (order(ticket=""), "ticket must be a text of 1..39 bytes, not ''"),
         (order(ticket="x" * 40), "ticket must be a text of 1..39 bytes"),
         (order(flyback_blanked=1), "flyback_blanked must be true or false"),
-        (order(tilt_deg=3.0), "unknown key tilt_deg; known: center_x_nm"),
+        (order(tilt_deg=3.0), "unknown key tilt_deg; known: beam_diameter_nm"),
         (json.dumps({"ticket": "t"}), "center_x_nm, center_y_nm, dwell_s"),
     ],
 )

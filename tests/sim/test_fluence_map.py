@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cryoline.sim.fluence_map import CELL_NM, FluenceMap, covered
+from cryoline.sim.fluence_map import CELL_NM, FluenceMap
 
 E_C = 1.602176634e-19
 ANGLES_DEG = range(-60, 61, 5)
@@ -88,6 +88,108 @@ def test_nothing_deposited_is_nothing() -> None:
     assert fluence.max_e_per_nm2 == 0.0
 
 
-def test_coverage_of_a_row() -> None:
-    np.testing.assert_allclose(covered(-1.0, 1.0, 2), [1 / CELL_NM, 1 / CELL_NM])
-    assert covered(100.0, 200.0, 4).tolist() == [0.0] * 4
+def seen_points(
+    places_nm: np.ndarray, tilt_deg: float, parts: np.ndarray | float = 1.0
+) -> np.ndarray:
+    """Count points, as the beam sees them, in the cells of the specimen's plane."""
+    shape = FluenceMap().cells.shape
+    x_nm, y_nm = places_nm.T
+    columns = np.floor(x_nm / math.cos(math.radians(tilt_deg)) / CELL_NM)
+    row = (np.floor(y_nm / CELL_NM) + shape[0] / 2).astype(int)
+    column = (columns + shape[1] / 2).astype(int)
+    counted = np.bincount(
+        row * shape[1] + column,
+        np.broadcast_to(parts, len(places_nm)),
+        minlength=math.prod(shape),
+    ).reshape(shape)
+    return counted / counted.sum()
+
+
+def share(fluence: FluenceMap, tilt_deg: float) -> np.ndarray:
+    """Return the part of one electron that each cell got."""
+    return fluence.cells * CELL_NM**2 * math.cos(math.radians(tilt_deg))
+
+
+def evenly(number: int, low: float, high: float) -> np.ndarray:
+    return low + (np.arange(number) + 0.5) / number * (high - low)
+
+
+def test_turned_field_lies_where_its_points_lie() -> None:
+    """Positive turns the lines from +x to +y; only half of the frame was scanned."""
+    fluence = FluenceMap()
+    fluence.deposit(
+        E_C,
+        tilt_deg=50.0,
+        low_nm=(-90.0, -60.0),
+        high_nm=(110.0, 0.0),
+        rotation_deg=25.0,
+        about_nm=(10.0, 0.0),
+    )
+    along_line, down = np.meshgrid(evenly(1000, -100, 100), evenly(1000, -60, 0))
+    angle = math.radians(25.0)
+    places = np.stack(
+        (
+            10.0 + along_line * math.cos(angle) - down * math.sin(angle),
+            along_line * math.sin(angle) + down * math.cos(angle),
+        ),
+        axis=-1,
+    ).reshape(-1, 2)
+    found = share(fluence, 50.0)
+
+    assert math.fsum(found.ravel()) == pytest.approx(1.0, rel=1e-12)
+    np.testing.assert_allclose(
+        found, seen_points(places, 50.0), atol=5e-3 * found.max()
+    )
+
+
+def test_parked_disc_has_its_tail() -> None:
+    fluence = FluenceMap()
+    fluence.deposit(
+        E_C, tilt_deg=40.0, low_nm=(5.0, 7.0), high_nm=(5.0, 7.0), diameter_nm=100.0
+    )
+    unit = np.stack(np.meshgrid(*(evenly(1800, -1, 1),) * 2), axis=-1).reshape(-1, 2)
+    unit = unit[np.hypot(*unit.T) < 1.0]
+    places = np.array((5.0, 7.0)) + np.concatenate((50.0 * unit, 100.0 * unit))
+    parts = np.repeat((0.95, 0.05), len(unit))
+    found = share(fluence, 40.0)
+
+    assert math.fsum(found.ravel()) == pytest.approx(1.0, rel=1e-12)
+    np.testing.assert_allclose(
+        found, seen_points(places, 40.0, parts), atol=5e-3 * found.max()
+    )
+
+
+def test_wide_beam_spreads_a_scan_beyond_its_field() -> None:
+    fluence = FluenceMap()
+    fluence.deposit(
+        E_C * 400.0**2,
+        tilt_deg=0.0,
+        low_nm=(-200.0, -200.0),
+        high_nm=(200.0, 200.0),
+        diameter_nm=80.0,
+    )
+    rows, columns = (n // 2 for n in fluence.cells.shape)
+    total = fluence.cells.sum() * CELL_NM**2
+
+    assert total == pytest.approx(400.0**2, rel=1e-12)
+    assert fluence.cells[rows, columns] == pytest.approx(1.0)
+    # At the edge of the field half of it; beyond the tail's radius nothing.
+    edge = fluence.cells[rows, columns + 24 : columns + 26].mean()
+    assert edge == pytest.approx(0.5, abs=0.02)
+    assert 0.0 < fluence.cells[rows, columns + 32] < 0.02
+    assert fluence.cells[rows, columns + 36] == 0.0
+
+
+def test_beyond_the_border_of_the_map_nothing_comes_back() -> None:
+    fluence = FluenceMap()
+    fluence.deposit(
+        1e-9,
+        tilt_deg=0.0,
+        low_nm=(1500.0, 1100.0),
+        high_nm=(1800.0, 1300.0),
+        rotation_deg=10.0,
+        about_nm=(1650.0, 1200.0),
+    )
+
+    assert fluence.cells[:, :100].max() == 0.0
+    assert fluence.cells[:100].max() == 0.0

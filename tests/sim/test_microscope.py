@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from cryoline.sim.errors import RefusedError
 from cryoline.sim.exposure_log import ExposureLog, Outcome
 from cryoline.sim.fluence_map import CELL_NM
 from cryoline.sim.microscope import Microscope
@@ -207,3 +208,42 @@ def test_same_seed_gives_the_same_after_a_reset() -> None:
     assert first.seed == second.seed
     np.testing.assert_allclose(second.frame_charge_c, first.frame_charge_c, rtol=1e-12)
     np.testing.assert_allclose(second.offset_x_nm, first.offset_x_nm, atol=1e-9)
+
+
+def test_parked_disc_charges_its_own_spot() -> None:
+    here = microscope()
+    expose(here, "t", 0.0, width_px=1, height_px=1, dwell_s=0.2, beam_diameter_nm=160.0)
+    charge_c = here.log.get(1).charge_c
+    hit = here.fluence.cells > 0
+
+    assert here.fluence.cells.sum() * CELL_NM**2 * E_C == pytest.approx(charge_c)
+    disc_nm2 = math.pi * 80.0**2
+    expected = charge_c / E_C / disc_nm2 * (0.95 + 0.05 / 4)
+    assert here.fluence.max_e_per_nm2 == pytest.approx(expected, rel=1e-3)
+    assert hit.sum() * CELL_NM**2 == pytest.approx(4 * disc_nm2, rel=0.1)
+    assert decode_view(here.exposure("t")["view"]).beam_diameter_nm == 160.0
+
+
+def test_turned_field_is_charged_and_logged_as_turned() -> None:
+    here = microscope()
+    expose(here, "t", 0.0, width_px=400, height_px=50, rotation_deg=90.0)
+    y, x = np.nonzero(here.fluence.cells)
+
+    assert np.ptp(y) > 4 * np.ptp(x)
+    assert here.log.get(1).rotation_deg == 90.0
+    assert decode_view(here.exposure("t")["view"]).rotation_deg == 90.0
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "limits"),
+    [
+        ("rotation_deg", 361.0, "-360..360 deg"),
+        ("rotation_deg", math.nan, "-360..360 deg"),
+        ("beam_diameter_nm", -1.0, "0..1000 nm"),
+    ],
+)
+def test_rotation_and_diameter_beyond_their_limits_are_refused(
+    key, value, limits
+) -> None:
+    with pytest.raises(RefusedError, match=rf"{key} .* is outside {limits}"):
+        microscope().column.arm(order("t", **{key: value}))

@@ -1,6 +1,7 @@
 """The world's own account of the fluence, against points counted one by one."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -110,8 +111,11 @@ def share(fluence: FluenceMap, tilt_deg: float) -> np.ndarray:
     return fluence.cells * CELL_NM**2 * math.cos(math.radians(tilt_deg))
 
 
-def evenly(number: int, low: float, high: float) -> np.ndarray:
-    return low + (np.arange(number) + 0.5) / number * (high - low)
+def evenly(number: int, low: tuple[float, float], high: tuple[float, float]) -> Any:
+    """Return number x number places in a rectangle, each somewhere in its own part."""
+    parts = np.stack(np.meshgrid(np.arange(number), np.arange(number)), axis=-1)
+    places = (parts + np.random.default_rng(1).random(parts.shape)) / number
+    return low + places.reshape(-1, 2) * np.subtract(high, low)
 
 
 def test_turned_field_lies_where_its_points_lie() -> None:
@@ -125,7 +129,7 @@ def test_turned_field_lies_where_its_points_lie() -> None:
         rotation_deg=25.0,
         about_nm=(10.0, 0.0),
     )
-    along_line, down = np.meshgrid(evenly(1000, -100, 100), evenly(1000, -60, 0))
+    along_line, down = evenly(1000, (-100.0, -60.0), (100.0, 0.0)).T
     angle = math.radians(25.0)
     places = np.stack(
         (
@@ -133,7 +137,7 @@ def test_turned_field_lies_where_its_points_lie() -> None:
             along_line * math.sin(angle) + down * math.cos(angle),
         ),
         axis=-1,
-    ).reshape(-1, 2)
+    )
     found = share(fluence, 50.0)
 
     assert math.fsum(found.ravel()) == pytest.approx(1.0, rel=1e-12)
@@ -147,7 +151,7 @@ def test_parked_disc_has_its_tail() -> None:
     fluence.deposit(
         E_C, tilt_deg=40.0, low_nm=(5.0, 7.0), high_nm=(5.0, 7.0), diameter_nm=100.0
     )
-    unit = np.stack(np.meshgrid(*(evenly(1800, -1, 1),) * 2), axis=-1).reshape(-1, 2)
+    unit = evenly(1200, (-1.0, -1.0), (1.0, 1.0))
     unit = unit[np.hypot(*unit.T) < 1.0]
     places = np.array((5.0, 7.0)) + np.concatenate((50.0 * unit, 100.0 * unit))
     parts = np.repeat((0.95, 0.05), len(unit))

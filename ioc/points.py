@@ -15,5 +15,10 @@ COLUMNS: Final = (
     "step_index",
     "range_a",
     "overload",
+    "compliance",
+    "contact",
+    "frequency_hz",
+    "z_real_ohm",
+    "z_imag_ohm",
 )
 PAGE_ROWS: Final = 5000

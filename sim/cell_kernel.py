@@ -21,6 +21,7 @@ from cryoline.sim.cell_parameters import (
 from cryoline.sim.cell_state import (
     AMORPHOUS_C,
     CHARGE_C,
+    CHARGE_TOO_HIGH,
     CRYSTALLINE_C,
     CURRENT_A,
     CURRENT_CONTROL,
@@ -39,6 +40,7 @@ from cryoline.sim.cell_state import (
     POTENTIAL_TOO_HIGH,
     POTENTIAL_TOO_LOW,
     POTENTIAL_V,
+    RECORDED_A,
     RECORDED_V,
     ROWS_FULL,
     SEI_COVER,
@@ -259,6 +261,7 @@ def _record(
     row[3] = s[CHARGE_C]
     progress[SUM_S] = progress[SUM_VS] = progress[SUM_AS] = 0.0
     progress[RECORDED_V] = s[POTENTIAL_V]
+    progress[RECORDED_A] = s[CURRENT_A]
 
 
 @njit(cache=True)
@@ -302,10 +305,14 @@ def drive(
             segment.start + segment.slope_per_s * end_s,
             dt,
         )
+        past_v = max(
+            limits.potential_min_v - s[POTENTIAL_V],
+            s[POTENTIAL_V] - limits.potential_max_v,
+        )
         over_v = -1.0
         if segment.control == CURRENT_CONTROL:
             over_v = sense * (s[POTENTIAL_V] - segment.until_v)
-            if over_v > _OVERSHOOT_V and dt > _SHORTEST_S:
+            if max(over_v, past_v) > _OVERSHOOT_V and dt > _SHORTEST_S:
                 s[:] = before
                 progress[SUB_STEP_S] = 0.5 * dt
                 continue
@@ -313,7 +320,13 @@ def drive(
         progress[SUM_S] += dt
         progress[SUM_VS] += s[POTENTIAL_V] * dt
         progress[SUM_AS] += s[CURRENT_A] * dt
-        done = over_v >= 0.0 or segment.duration_s - end_s <= _EPS_S
+        done = (
+            over_v >= 0.0
+            or segment.duration_s - end_s <= _EPS_S
+            or abs(s[CURRENT_A]) <= segment.until_a
+            or s[CHARGE_C] <= segment.charge_low_c
+            or s[CHARGE_C] >= segment.charge_high_c
+        )
         reason = TIME_UP
         if done:
             reason = STEP_DONE
@@ -323,10 +336,14 @@ def drive(
             reason = POTENTIAL_TOO_HIGH
         elif abs(s[CURRENT_A]) > limits.current_max_a:
             reason = CURRENT_TOO_HIGH
+        elif not limits.charge_low_c <= s[CHARGE_C] <= limits.charge_high_c:
+            reason = CHARGE_TOO_HIGH
         moved_v = abs(s[POTENTIAL_V] - progress[RECORDED_V])
+        moved_a = abs(s[CURRENT_A] - progress[RECORDED_A])
         if (
             reason != TIME_UP
             or moved_v >= limits.record_v - _EPS_V
+            or moved_a >= limits.record_a
             or progress[SUM_S] >= limits.record_s - _EPS_S
         ):
             _record(s, progress, rows[count])

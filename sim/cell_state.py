@@ -4,11 +4,13 @@ numba's cache of the kernel does not notice a changed constant here or in
 `cell_parameters`: delete its files (`__pycache__/cell_kernel*.nb?`) after a change.
 """
 
+import math
 from typing import Final, NamedTuple
 
 __all__ = [
     "AMORPHOUS_C",
     "CHARGE_C",
+    "CHARGE_TOO_HIGH",
     "CRYSTALLINE_C",
     "CURRENT_A",
     "CURRENT_CONTROL",
@@ -28,6 +30,7 @@ __all__ = [
     "POTENTIAL_TOO_LOW",
     "POTENTIAL_V",
     "PROGRESS_SIZE",
+    "RECORDED_A",
     "RECORDED_V",
     "ROWS_FULL",
     "SEI_COVER",
@@ -72,6 +75,7 @@ ROWS_FULL: Final = 2
 POTENTIAL_TOO_LOW: Final = 3
 POTENTIAL_TOO_HIGH: Final = 4
 CURRENT_TOO_HIGH: Final = 5
+CHARGE_TOO_HIGH: Final = 6
 
 # Progress of a step between two calls.
 ELAPSED_S: Final = 0
@@ -80,17 +84,24 @@ SUM_S: Final = 2
 SUM_VS: Final = 3
 SUM_AS: Final = 4
 RECORDED_V: Final = 5
-PROGRESS_SIZE: Final = 6
+RECORDED_A: Final = 6
+PROGRESS_SIZE: Final = 7
 
 
 class Segment(NamedTuple):
-    """One step of a program: a ramp of the setpoint, and what ends it."""
+    """A stretch of a step: a ramp of the setpoint, and what ends it.
+
+    Charges are readings of the cell's counter.
+    """
 
     control: int
     start: float  # V or A
     slope_per_s: float
     duration_s: float
-    until_v: float  # ends a constant current; -inf or inf for none
+    until_v: float  # ends a constant current; inf of its sign for none
+    until_a: float = -1.0  # ends a constant potential, when the current falls to it
+    charge_low_c: float = -math.inf
+    charge_high_c: float = math.inf
 
 
 class Limits(NamedTuple):
@@ -101,3 +112,6 @@ class Limits(NamedTuple):
     current_max_a: float
     record_v: float
     record_s: float
+    record_a: float = math.inf
+    charge_low_c: float = -math.inf
+    charge_high_c: float = math.inf

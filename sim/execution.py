@@ -9,37 +9,34 @@ from numpy.typing import NDArray
 from cryoline.sim.cell import SiliconHalfCell
 from cryoline.sim.cell_parameters import C_PER_MAH
 from cryoline.sim.cell_state import (
+    CHARGE_C,
+    CHARGE_TOO_HIGH,
     CURRENT_CONTROL,
     CURRENT_TOO_HIGH,
     ELAPSED_S,
-    OPEN_CIRCUIT,
-    POTENTIAL_CONTROL,
     POTENTIAL_TOO_LOW,
     PROGRESS_SIZE,
+    RECORDED_A,
     RECORDED_V,
     ROWS_FULL,
     STEP_DONE,
     SUB_STEP_S,
     TIME_UP,
     Limits,
-    Segment,
 )
+from cryoline.sim.harvest import HarvestWatch
+from cryoline.sim.impedance import impedance_ohm
 from cryoline.sim.measurement import Digitiser
-from cryoline.sim.point_buffer import COLUMNS, POINTS_MAX, PointBuffer
-from cryoline.sim.program_steps import (
-    ConstantCurrent,
-    OpenCircuit,
-    Program,
-    VoltageScan,
-)
+from cryoline.sim.point_buffer import POINTS_MAX, PointBuffer
+from cryoline.sim.program_steps import Program
 from cryoline.sim.source import Reading
 from cryoline.sim.step_walk import Forecast, forecast, walk
+from cryoline.sim.stretches import Stretch, stretches_of
 
 __all__ = ["CellExecution"]
 
-_SUB_STEP_S: Final = 1.0  # 0.2 mV at 0.2 mV/s; the model is converged there
-_STAIR_V: Final = 1e-3  # a scan is a staircase of at most this
 _BLOCK_ROWS: Final = 4096
+_DRIVEN: Final = 0.99  # of a set current; with less the instrument is at its limit
 
 
 class CellExecution:
@@ -65,59 +62,75 @@ class CellExecution:
             rng,
             potential_max_v=max(abs(safety.potential_min_v), safety.potential_max_v),
         )
-        self._limits = Limits(
-            safety.potential_min_v,
-            safety.potential_max_v,
-            safety.current_max_a,
-            program.record.dv_v,
-            program.record.dt_s,
-        )
+        self._start_mah = cell.charge_mah
+        self._limits = _limits(program, self._counter_c)
         self._forecast: Forecast = forecast(program, cell.potential_v)
         self._walk: Iterator[int] = walk(program.steps)
+        self._harvest = HarvestWatch(program.harvest)
         self._rows = np.empty((_BLOCK_ROWS, 4))
         self._progress = np.zeros(PROGRESS_SIZE)
-        self._segment: Segment | None = None
-        self._step_start_s = 0.0
+        self._stretches: list[Stretch] = []  # of the step that runs, the next first
+        self._begun = False  # the first of them
+        self._stretch_start_s = 0.0
         self._step_index = 0
         self._steps_done = 0
         self._cycle = 1
         self._half_cycle = 0
         self._direction = 0.0
         self._cycle_seen = False
-        self._overload = False
-        self._start_mah = cell.charge_mah
-        self._cycle_base_mah = (cell.lithiation_mah, cell.delithiation_mah)
+        self._overload = self._compliance = False
+        self._base_mah = (cell.lithiation_mah, cell.delithiation_mah)
+        self._cycle_base_mah = self._base_mah
 
     def advance(self, available_s: float, points_max: int) -> None:
         """Compute up to `available_s`, or until the buffer holds `points_max`."""
         while not self.ended:
-            if self._segment is None:
-                self._enter_next()
+            if not self._stretches:
+                self._enter_next_step()
                 continue
             room = min(points_max, POINTS_MAX) - len(self._points)
             if room <= 0:
                 if points_max >= POINTS_MAX:
                     self._fail(f"the point memory ({POINTS_MAX} points) is full")
                 return
+            stretch = self._stretches[0]
+            if not self._begun:
+                self._begin(stretch)
             rows = self._rows[:room]
             count, reason = self._cell.drive(
-                self._segment,
+                stretch.segment,
                 self._limits,
                 self._progress,
-                available_s - self._step_start_s,
+                available_s - self._stretch_start_s,
                 rows,
             )
             if count:
-                self._store(rows[:count])
-            self.elapsed_s = self._step_start_s + float(self._progress[ELAPSED_S])
+                self._store(rows[:count], stretch, done=reason == STEP_DONE)
+            self.elapsed_s = self._stretch_start_s + float(self._progress[ELAPSED_S])
             if reason == TIME_UP:
                 return
             if reason == STEP_DONE:
-                self._segment = None
-                self._steps_done += 1
-                self._step_start_s = self.elapsed_s
+                self._end(stretch)
             elif reason != ROWS_FULL:
                 self._fail(self._trip_text(reason))
+
+    def lose_contact(self) -> None:
+        """End badly, with a last point that says so: the cell is connected no more."""
+        if self.ended:
+            return
+        if len(self._points) < POINTS_MAX:
+            reading = self.reading()
+            self._points.append(
+                instrument_time_s=np.array([self._start_s + self.elapsed_s]),
+                potential_v=reading.potential_v,
+                charge_mah=reading.charge_mah,
+                cycle_number=self._cycle,
+                half_cycle=self._half_cycle,
+                step_index=self._step_index,
+                range_a=reading.range_a,
+                contact=0.0,
+            )
+        self._fail("the contact to the cell was lost")
 
     def reading(self) -> Reading:
         """Return the display."""
@@ -127,12 +140,13 @@ class CellExecution:
         return Reading(
             potential_v,
             current_a,
-            self._cell.charge_mah - self._start_mah,
+            self._net_mah,
             self._digitiser.range_a,
             self._cycle,
             self._half_cycle,
             self._step_index,
             self._overload,
+            self._compliance,
         )
 
     def progress_percent(self) -> float:
@@ -151,96 +165,119 @@ class CellExecution:
 
     def cycle_charges_mah(self) -> tuple[float, float]:
         """Return lithiation and delithiation of the present cycle (truth)."""
+        return self._charges_since(self._cycle_base_mah)
+
+    @property
+    def _net_mah(self) -> float:
+        return self._cell.charge_mah - self._start_mah
+
+    @property
+    def _counter_c(self) -> float:
+        return float(self._cell.state[CHARGE_C])
+
+    def _charges_since(self, base_mah: tuple[float, float]) -> tuple[float, float]:
         return (
-            self._cell.lithiation_mah - self._cycle_base_mah[0],
-            self._cell.delithiation_mah - self._cycle_base_mah[1],
+            self._cell.lithiation_mah - base_mah[0],
+            self._cell.delithiation_mah - base_mah[1],
         )
 
-    def _enter_next(self) -> None:
+    def _enter_next_step(self) -> None:
         index = next(self._walk, None)
         if index is None:
             self.ended = True
             return
         self._step_index = index
-        if index == self._program.cycle_starts_at_step:
+        if index in self._program.cycle_starts:
             if self._cycle_seen:
                 self._cycle += 1
-                self._cycle_base_mah = (
-                    self._cell.lithiation_mah,
-                    self._cell.delithiation_mah,
-                )
+                self._cycle_base_mah = self._charges_since((0.0, 0.0))
             self._cycle_seen = True
-        self._segment, sub_step_s = self._segment_of(index)
-        direction = float(np.sign(self._segment.slope_per_s))
-        if self._segment.control == CURRENT_CONTROL:
-            direction = float(np.sign(self._segment.start))
-            self._digitiser.preset_range(self._segment.start)
+        self._stretches = stretches_of(
+            self._program.steps[index],
+            self._program.record,
+            self._cell.potential_v,
+            self._net_mah,
+            self._counter_c,
+        )
+        self._begun = False
+        stretch = self._stretches[0]
+        if stretch.segment.control == CURRENT_CONTROL:
+            self._digitiser.preset_range(stretch.segment.start)
+        direction = stretch.direction
         if direction and self._direction and direction != self._direction:
             self._half_cycle += 1
         self._direction = direction or self._direction
+
+    def _begin(self, stretch: Stretch) -> None:
+        self._begun = True
         self._progress[:] = 0.0
-        self._progress[SUB_STEP_S] = sub_step_s
+        self._progress[SUB_STEP_S] = stretch.sub_step_s
         self._progress[RECORDED_V] = self._cell.potential_v
+        self._progress[RECORDED_A] = self._cell.current_a
 
-    def _segment_of(self, index: int) -> tuple[Segment, float]:
-        step = self._program.steps[index]
-        record = self._program.record
-        sub_step_s = min(_SUB_STEP_S, record.dt_s)
-        if isinstance(step, VoltageScan):
-            start_v = self._cell.potential_v if step.start_v is None else step.start_v
-            rate = step.rate_mv_per_s * 1e-3 * float(np.sign(step.end_v - start_v))
-            duration_s = (step.end_v - start_v) / rate if rate else 0.0
-            stair_v = min(_STAIR_V, record.dv_v)
-            sub_step_s = min(sub_step_s, stair_v / (step.rate_mv_per_s * 1e-3))
-            segment = Segment(POTENTIAL_CONTROL, start_v, rate, duration_s, -np.inf)
-        elif isinstance(step, ConstantCurrent):
-            never = float(np.copysign(np.inf, step.current_a))
-            until_v = step.until_potential_v
-            segment = Segment(
-                CURRENT_CONTROL,
-                step.current_a,
-                0.0,
-                step.until_duration_s or np.inf,
-                never if until_v is None else until_v,
-            )
-        elif isinstance(step, OpenCircuit):
-            segment = Segment(OPEN_CIRCUIT, 0.0, 0.0, step.duration_s, -np.inf)
-        else:
-            raise TypeError(f"step {index} can't be run: {step!r}")
-        return segment, sub_step_s
+    def _end(self, stretch: Stretch) -> None:
+        self._stretches.pop(0)
+        self._begun = False
+        self._stretch_start_s = self.elapsed_s
+        if self._stretches:
+            return
+        self._steps_done += 1
+        self.ended = self._harvest.is_due(
+            self._step_index,
+            cycle=self._cycle,
+            direction=stretch.direction,
+            cycle_charges_mah=self.cycle_charges_mah(),
+            throughput_mah=sum(self._charges_since(self._base_mah)),
+        )
 
-    def _store(self, rows: NDArray[np.float64]) -> None:
+    def _store(self, rows: NDArray[np.float64], stretch: Stretch, done: bool) -> None:
+        if stretch.frequency_hz and not done:
+            return  # only the impedance is kept, when it has been measured
+        rows = rows[-1:] if stretch.frequency_hz else rows
         potential_v, current_a, range_a, overload = self._digitiser.measure(
             rows[:, 1], rows[:, 2]
         )
-        points = np.empty((len(rows), len(COLUMNS) - 1))
-        points[:, 0] = self._start_s + self._step_start_s + rows[:, 0]
-        points[:, 1] = potential_v
-        points[:, 2] = current_a
-        points[:, 3] = rows[:, 3] / C_PER_MAH - self._start_mah
-        points[:, 4] = self._cycle
-        points[:, 5] = self._half_cycle
-        points[:, 6] = self._step_index
-        points[:, 7] = range_a
-        points[:, 8] = overload
-        self._points.append(points)
+        compliance = np.zeros(len(rows))
+        if stretch.segment.control == CURRENT_CONTROL:
+            compliance[:] = np.abs(rows[:, 2]) < _DRIVEN * abs(stretch.segment.start)
+        self._points.append(
+            instrument_time_s=self._start_s + self._stretch_start_s + rows[:, 0],
+            potential_v=potential_v,
+            current_a=current_a,
+            charge_mah=rows[:, 3] / C_PER_MAH - self._start_mah,
+            cycle_number=self._cycle,
+            half_cycle=self._half_cycle,
+            step_index=self._step_index,
+            range_a=range_a,
+            overload=overload,
+            compliance=compliance,
+            **self._impedance(stretch.frequency_hz),
+        )
         self._overload = bool(overload[-1])
+        self._compliance = bool(compliance[-1])
+
+    def _impedance(self, frequency_hz: float) -> dict[str, float]:
+        if not frequency_hz:
+            return {}
+        true_ohm = impedance_ohm(self._cell, np.array([frequency_hz]))
+        measured = self._digitiser.measure_impedance(complex(true_ohm[0]))
+        return {
+            "frequency_hz": frequency_hz,
+            "z_real_ohm": measured.real,
+            "z_imag_ohm": measured.imag,
+        }
 
     def _trip_text(self, reason: int) -> str:
+        limits = self._limits
         if reason == CURRENT_TOO_HIGH:
-            found, limit, unit = self._cell.current_a, self._limits.current_max_a, "A"
+            found, limit, unit = self._cell.current_a, limits.current_max_a, "A"
+        elif reason == CHARGE_TOO_HIGH:
+            most_mah = self._program.safety.charge_max_mah or 0.0
+            found, limit, unit = self._net_mah, most_mah, "mAh"
         elif reason == POTENTIAL_TOO_LOW:
-            found, limit, unit = (
-                self._cell.potential_v,
-                self._limits.potential_min_v,
-                "V",
-            )
+            found, limit, unit = self._cell.potential_v, limits.potential_min_v, "V"
         else:
-            found, limit, unit = (
-                self._cell.potential_v,
-                self._limits.potential_max_v,
-                "V",
-            )
+            found, limit, unit = self._cell.potential_v, limits.potential_max_v, "V"
         return f"{found:.6g} {unit} passed the safety limit {limit:g} {unit}"
 
     def _fail(self, why: str) -> None:
@@ -250,3 +287,19 @@ class CellExecution:
             f"(cycle {self._cycle}) after {self.elapsed_s:.0f} s; "
             "the cell is at open circuit"
         )
+
+
+def _limits(program: Program, counter_c: float) -> Limits:
+    safety, record = program.safety, program.record
+    most_mah = safety.charge_max_mah
+    margin_c = np.inf if most_mah is None else most_mah * C_PER_MAH
+    return Limits(
+        safety.potential_min_v,
+        safety.potential_max_v,
+        safety.current_max_a,
+        record.dv_v,
+        record.dt_s,
+        np.inf if record.di_a is None else record.di_a,
+        counter_c - margin_c,
+        counter_c + margin_c,
+    )

@@ -16,6 +16,7 @@ _OVERLOAD: Final = 1.05
 _RANGE_UP: Final = 0.9  # the next decade's 0.09: the same place on the way down
 _CURRENT_NOISE: Final = 2e-5  # rms, of the range
 _POTENTIAL_NOISE_V: Final = 5e-6  # rms
+_IMPEDANCE_NOISE: Final = 2e-3  # rms, of the magnitude, in each part
 
 
 def range_for(current_a: float) -> float:
@@ -83,6 +84,11 @@ class Digitiser:
             range_a,
             (np.abs(current_a) > _OVERLOAD * range_a).astype(float),
         )
+
+    def measure_impedance(self, true_ohm: complex) -> complex:
+        """Return a measured impedance, ohm."""
+        noise = self._rng.standard_normal(2) * _IMPEDANCE_NOISE * abs(true_ohm)
+        return true_ohm + complex(*noise)
 
     @staticmethod
     def _current_lsb_a(

@@ -4,14 +4,33 @@ from dataclasses import dataclass
 
 __all__ = [
     "ConstantCurrent",
+    "ConstantVoltage",
+    "Ends",
+    "Harvest",
+    "Impedance",
     "Loop",
     "OpenCircuit",
     "Program",
     "RecordRule",
     "Safety",
     "Step",
+    "Tag",
     "VoltageScan",
 ]
+
+
+@dataclass(frozen=True)
+class Ends:
+    """What ends a step; whichever comes first, None for what doesn't."""
+
+    duration_s: float | None = None
+    potential_v: float | None = None
+    current_a: float | None = None
+    """Magnitude that the current falls to."""
+    charge_mah: float | None = None
+    """Magnitude since the step's start."""
+    net_charge_mah: float | None = None
+    """Reading of the program's coulomb counter."""
 
 
 @dataclass(frozen=True)
@@ -23,11 +42,18 @@ class OpenCircuit:
 
 @dataclass(frozen=True)
 class ConstantCurrent:
-    """Hold a current until a potential or a time is reached."""
+    """Hold a current."""
 
     current_a: float
-    until_potential_v: float | None
-    until_duration_s: float | None
+    ends: Ends
+
+
+@dataclass(frozen=True)
+class ConstantVoltage:
+    """Hold a potential."""
+
+    potential_v: float
+    ends: Ends
 
 
 @dataclass(frozen=True)
@@ -37,6 +63,15 @@ class VoltageScan:
     start_v: float | None
     end_v: float
     rate_mv_per_s: float
+    ends: Ends = Ends()
+
+
+@dataclass(frozen=True)
+class Impedance:
+    """Measure the impedance at open circuit."""
+
+    amplitude_v: float
+    frequencies_hz: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -52,7 +87,15 @@ class Tag:
     """A mark without effect."""
 
 
-Step = OpenCircuit | ConstantCurrent | VoltageScan | Loop | Tag
+Step = (
+    OpenCircuit
+    | ConstantCurrent
+    | ConstantVoltage
+    | VoltageScan
+    | Impedance
+    | Loop
+    | Tag
+)
 
 
 @dataclass(frozen=True)
@@ -62,14 +105,29 @@ class Safety:
     potential_min_v: float
     potential_max_v: float
     current_max_a: float
+    charge_max_mah: float | None = None
+    """Magnitude of the coulomb counter."""
 
 
 @dataclass(frozen=True)
 class RecordRule:
-    """A point is recorded when either change is reached."""
+    """A point is recorded when any change is reached."""
 
     dv_v: float
     dt_s: float
+    di_a: float | None = None
+
+
+@dataclass(frozen=True)
+class Harvest:
+    """Finish at the end of `after_step` when any of the rest holds."""
+
+    after_step: int
+    cycle_count: int | None = None
+    throughput_mah: float | None = None
+    lithiation_mah: float | None = None
+    retention: float | None = None
+    reference_cycle: int = 2
 
 
 @dataclass(frozen=True)
@@ -80,4 +138,5 @@ class Program:
     safety: Safety
     record: RecordRule
     steps: tuple[Step, ...]
-    cycle_starts_at_step: int | None
+    cycle_starts: frozenset[int] = frozenset()
+    harvest: Harvest | None = None

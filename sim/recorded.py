@@ -165,13 +165,18 @@ class RecordedExecution:
         end = min(due, max(played, points_max))
         if end > played:
             block = self._rows[played:end]
-            points = np.zeros((len(block), 9))
-            points[:, :6] = block
-            points[:, 0] += self._start_s
-            points[:, 7] = self._range_a
-            self._points.append(points)
+            self._points.append(
+                instrument_time_s=block[:, 0] + self._start_s,
+                **{name: block[:, k] for k, name in enumerate(_COLUMNS) if k},
+                range_a=self._range_a,
+            )
             self.elapsed_s = float(block[-1, 0])
         self.ended = end == len(self._rows)
+
+    def lose_contact(self) -> None:
+        """End the playback."""
+        self.ended = True
+        self.failure = "potentiostat: the contact was lost while a file was played"
 
     def reading(self) -> Reading:
         """Return the display."""

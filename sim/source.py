@@ -22,6 +22,8 @@ class Reading:
     half_cycle: int = 0
     step_index: int = 0
     overload: bool = False
+    compliance: bool = False
+    """The instrument can't drive what was set."""
 
 
 class Execution(Protocol):
@@ -35,6 +37,9 @@ class Execution(Protocol):
 
     def advance(self, available_s: float, points_max: int) -> None:
         """Compute up to `available_s`, or until the buffer holds `points_max`."""
+
+    def lose_contact(self) -> None:
+        """End badly, with a last point that says so: the cell is connected no more."""
 
     def reading(self) -> Reading:
         """Return the display."""

@@ -7,6 +7,9 @@ from typing import Final
 from cryoline.sim.errors import ProgramError
 from cryoline.sim.program_steps import (
     ConstantCurrent,
+    ConstantVoltage,
+    Ends,
+    Impedance,
     Loop,
     OpenCircuit,
     Program,
@@ -14,6 +17,7 @@ from cryoline.sim.program_steps import (
     Tag,
     VoltageScan,
 )
+from cryoline.sim.stretches import impedance_duration_s
 
 __all__ = ["Forecast", "forecast", "walk"]
 
@@ -54,7 +58,7 @@ def forecast(program: Program, potential_v: float) -> Forecast:
     """Predict the duration from the present potential; refuse an endless program."""
     steps = 0
     total_s = 0.0
-    exact = True
+    exact = program.harvest is None
     for index in walk(program.steps):
         steps += 1
         if steps > _RUNS_MAX:
@@ -67,11 +71,19 @@ def forecast(program: Program, potential_v: float) -> Forecast:
             start_v = potential_v if step.start_v is None else step.start_v
             total_s += abs(step.end_v - start_v) / (step.rate_mv_per_s * 1e-3)
             potential_v = step.end_v
+            exact = exact and step.ends == Ends()
         elif isinstance(step, OpenCircuit):
             total_s += step.duration_s
-        elif isinstance(step, ConstantCurrent):
-            exact = exact and step.until_potential_v is None
-            total_s += step.until_duration_s or 0.0
-            if step.until_potential_v is not None:
-                potential_v = step.until_potential_v
+        elif isinstance(step, Impedance):
+            total_s += impedance_duration_s(step)
+        elif isinstance(step, ConstantCurrent | ConstantVoltage):
+            ends = step.ends
+            if ends == Ends(duration_s=ends.duration_s):
+                total_s += ends.duration_s or 0.0
+            else:
+                exact = False
+            if isinstance(step, ConstantVoltage):
+                potential_v = step.potential_v
+            elif ends.potential_v is not None:
+                potential_v = ends.potential_v
     return Forecast(steps, total_s, exact)

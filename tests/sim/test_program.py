@@ -49,7 +49,7 @@ def test_valid_program_is_read_as_it_stands() -> None:
     parsed = parse_program(program())
     assert parsed.uid == "a-program"
     assert parsed.steps[1] == VoltageScan(0.01, 3.0, 0.2)
-    assert parsed.cycle_starts_at_step == 0
+    assert parsed.cycle_starts == {0}
 
 
 def test_every_kind_of_step_is_known() -> None:
@@ -90,17 +90,18 @@ def test_every_kind_of_step_is_known() -> None:
         (
             [{"type": "constant_current", "current_a": 0.001}],
             "potentiostat: step 0 (constant_current): would never end; give "
-            "until_potential_v or until_duration_s (or both)",
+            "until_potential_v, until_duration_s or until_charge_mah",
         ),
         (
             [{"type": "polarise"}],
             "potentiostat: step 0: unknown type 'polarise'; known: "
-            "open_circuit_voltage, constant_current, voltage_scan, loop, tag",
+            "open_circuit_voltage, constant_current, constant_voltage, voltage_scan, "
+            "impedance_spectroscopy, loop, tag",
         ),
         (
             [scan(None, 0.01) | {"rate": 1}],
             "potentiostat: step 0 (voltage_scan): unknown key 'rate'; known: type, "
-            "start_v, end_v, rate_mv_per_s",
+            "start_v, end_v, rate_mv_per_s, until_charge_mah, until_net_charge_mah",
         ),
         (
             [scan(None, 0.01), loop(1, 2)],

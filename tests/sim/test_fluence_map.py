@@ -129,7 +129,7 @@ def test_turned_field_lies_where_its_points_lie() -> None:
         rotation_deg=25.0,
         about_nm=(10.0, 0.0),
     )
-    along_line, down = evenly(1000, (-100.0, -60.0), (100.0, 0.0)).T
+    along_line, down = evenly(1600, (-100.0, -60.0), (100.0, 0.0)).T
     angle = math.radians(25.0)
     places = np.stack(
         (

@@ -1,5 +1,6 @@
 """Commands about dose: what was charged, what is open, and the panic button."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -162,6 +163,24 @@ def limit(
         f"{specimen}, {region}: {fluence_text(usage.limit_e_per_nm2)} at most, "
         f"{fluence_text(usage.left_e_per_nm2)} left"
     )
+
+
+@app.command()
+def restore(
+    backup: Annotated[Path, typer.Option("--from", help="As dose.backup names it.")],
+    config: ConfigOption = None,
+) -> None:
+    """Put a backup into the ledger's place; end every session before.
+
+    Refused if the ledger holds rows that the backup lacks. What was there is kept.
+
+    Example: cryoline dose restore --from data/dose-backup.sqlite
+    """
+    from cryoline.acquisition.dose_backup import restore as put_back
+
+    ledger = read_config(config).dose_ledger
+    OUT.print(escape(put_back(ledger, backup).text(ledger)), soft_wrap=True)
+    OUT.print("before the next exposure: cryoline dose reconcile")
 
 
 def blank(

@@ -100,6 +100,8 @@ class CustodySection(_Section):
 
     record: Path = Path("custody.sqlite")
     """Relative to the data directory; on a local disk."""
+    backup: Path = Path("custody-backup.sqlite")
+    """Renewed after each row; relative to the data directory. Best elsewhere."""
 
 
 class PathSection(_Section):
@@ -144,6 +146,11 @@ class Config(_Section):
     def custody_record(self) -> Path:
         """The file of the custody record."""
         return self.layout.root / self.custody.record
+
+    @property
+    def custody_backup(self) -> Path:
+        """The copy of the custody record."""
+        return self.layout.root / self.custody.backup
 
     @property
     def path_map(self) -> PathMap:

@@ -4,11 +4,16 @@ Rows are only ever added, each with a UUID, on disk before a call returns. What 
 specimen has suffered it keeps for life, and hands on to what is made of it.
 """
 
+import logging
+import sqlite3
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Self
 
+from cryoline.acquisition.custody_backup import refuse_lost_rows, renew
 from cryoline.acquisition.custody_queries import (
     COLUMNS,
     Fate,
@@ -35,6 +40,8 @@ from cryoline.acquisition.owner import this_owner
 
 __all__ = ["CustodyRecord"]
 
+_log = logging.getLogger("cryoline.custody")
+
 
 class CustodyRecord:
     """The record of one data directory, shared by its sessions and threads.
@@ -50,8 +57,12 @@ class CustodyRecord:
     ('temperature',)
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, backup: Path | None = None) -> None:
         self.path = path
+        self.backup = backup
+        """Where a copy is renewed after each row."""
+        if backup is not None:
+            refuse_lost_rows(path, backup)
         self._file = CustodyFile(path)
 
     def __enter__(self) -> Self:
@@ -64,6 +75,17 @@ class CustodyRecord:
         """Let go of the file; the next use opens it again."""
         self._file.close()
 
+    @contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        """Give a transaction that no other writer shares; its rows are copied."""
+        with self._file.writing() as connection:
+            before = connection.total_changes
+            yield connection
+            has_grown = connection.total_changes > before
+        # Committed: whatever happens to the backup, the row stands.
+        if has_grown and (problem := renew(self.path, self.backup)):
+            _log.error(problem)
+
     # What is written.
 
     def register(
@@ -73,7 +95,7 @@ class CustodyRecord:
 
         Raises CustodyError if it is known as made from something else.
         """
-        with self._file.writing() as connection:
+        with self._writing() as connection:
             known = row_of(connection, specimen)
             if known is not None:
                 there = known.body["parent"]
@@ -94,7 +116,7 @@ class CustodyRecord:
         Raises CustodyError if another leg of it is open.
         """
         self.register(start.specimen)
-        with self._file.writing() as connection:
+        with self._writing() as connection:
             already = connection.execute(
                 "SELECT 1 FROM rows WHERE uid = ?", (start.uid,)
             ).fetchone()
@@ -121,7 +143,7 @@ class CustodyRecord:
 
         if_entered: do nothing if it was never entered; else that is a CustodyError
         """
-        with self._file.writing() as connection:
+        with self._writing() as connection:
             found = connection.execute(
                 "SELECT specimen, run FROM rows WHERE uid = ? AND kind = 'enter'",
                 (report.uid,),
@@ -150,7 +172,7 @@ class CustodyRecord:
         self, specimen: str, text: str, *, leg: str, instrument_time_s: float
     ) -> None:
         """Note a reading that warned; it leaves no flag."""
-        with self._file.writing() as connection:
+        with self._writing() as connection:
             add_row(
                 connection,
                 "warning",
@@ -178,7 +200,7 @@ class CustodyRecord:
         if not flag or not text:
             raise CustodyError(f"custody: {specimen}: give a flag and what happened")
         self.register(specimen)
-        with self._file.writing() as connection:
+        with self._writing() as connection:
             now_s = time.time()
             add_row(
                 connection,
@@ -205,7 +227,7 @@ class CustodyRecord:
                 f"custody: {specimen}: why is it in {place}? Give a reason"
             )
         self.register(specimen)
-        with self._file.writing() as connection:
+        with self._writing() as connection:
             open_leg = find_open_leg(connection, specimen)
             if open_leg is not None and open_leg.is_walked:
                 raise CustodyError(

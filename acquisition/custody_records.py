@@ -9,6 +9,7 @@ from cryoline.acquisition.append_only import AppendOnlyFile, FileKind
 from cryoline.acquisition.errors import CustodyError
 
 __all__ = [
+    "APPLICATION_ID",
     "CustodyFile",
     "CustodyRow",
     "CustodyState",
@@ -16,6 +17,9 @@ __all__ = [
     "LegStart",
     "OpenLeg",
 ]
+
+APPLICATION_ID: Final = 0x63727963
+"""What SQLite's header says of the file: "cryc"."""
 
 _SCHEMA: Final = """
 CREATE TABLE rows (
@@ -47,7 +51,7 @@ _KIND: Final = FileKind(
     network_advice="a custody record that survives; name a file on a local disk as "
     "custody.record in instrument.toml",
     schema=_SCHEMA,
-    application_id=0x63727963,  # "cryc"
+    application_id=APPLICATION_ID,
     version=1,
     error=CustodyError,
 )

@@ -9,6 +9,7 @@
     +-- PlanRefused            a plan that may not start as it was asked
     |   +-- DoseRefused        an exposure that the dose ledger does not allow
     +-- ImportRefused          a file that was imported before
+    +-- BundleRefused          a specimen's bundle that can't be made, or not be merged
     +-- RouteError             a route file that can't be used
     +-- TransferStopped        a transfer that was ended before its specimen was there
     +-- ExposureCut            an exposure that ended before its last pixel
@@ -26,6 +27,7 @@
 """
 
 __all__ = [
+    "BundleRefused",
     "ConfigError",
     "ConnectionFailed",
     "CryolineError",
@@ -80,6 +82,10 @@ class ExposureCut(CryolineError):
 
 class ImportRefused(CryolineError):
     """A file is not imported, because its bytes already were; nothing is written."""
+
+
+class BundleRefused(CryolineError):
+    """A bundle can't be made, or can't be merged; no record was changed."""
 
 
 class SpecimenLost(CryolineError):

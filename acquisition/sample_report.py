@@ -156,9 +156,9 @@ def _render_custody(custody: CustodyState, console: Console) -> None:
 
 def _custody(config: Config, specimen: str) -> tuple[CustodyState | None, set[str]]:
     """Return the specimen's state if it is known, and every specimen that is."""
-    if not config.custody_record.exists():
+    if not config.custody_record.exists() and not config.custody_backup.exists():
         return None, set()
-    with CustodyRecord(config.custody_record) as record:
+    with CustodyRecord(config.custody_record, backup=config.custody_backup) as record:
         known = set(record.specimens())
         return (record.state(specimen) if specimen in known else None), known
 

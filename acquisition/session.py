@@ -93,7 +93,7 @@ def open_session(
     baseline = [devices[n] for n, d in config.devices.items() if d.baseline]
     engine.preprocessors.append(SupplementalData(baseline=baseline))
     _place_files(config, devices)
-    custody = CustodyRecord(config.custody_record)
+    custody = CustodyRecord(config.custody_record, backup=config.custody_backup)
     custody_guard.install(engine, custody)
     dose = None
     if config.dose.beam in devices:

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from cryoline.acquisition import append_only, dose_backup, dose_schema
+from cryoline.acquisition import append_only, append_only_backup, dose_schema
 from cryoline.acquisition.dose import DoseLedger
+from cryoline.acquisition.dose_backup import restore
 from cryoline.acquisition.errors import LedgerError
 from cryoline.acquisition.file_system import file_system_of, network_file_system_of
 from cryoline.devices.exposure import Exposure, ExposureResult, Outcome, Ticket
@@ -178,8 +179,8 @@ def test_a_ledger_of_another_version(path: Path) -> None:
         opened(path)
 
     assert str(caught.value) == (
-        f"{path}: a dose ledger of version 7, this cryoline reads version 1; install "
-        "the cryoline that wrote it"
+        f"{path}: a dose ledger of version 7, this cryoline reads version "
+        f"{dose_schema.SCHEMA_VERSION}; install the cryoline that wrote it"
     )
 
 
@@ -297,7 +298,7 @@ def test_a_full_backup_disk_is_said_and_the_charge_stands(
         first, second = reserve(ledger), reserve(ledger)
         ledger.settle(first.uid, result(first, 1))
         whole = backup.read_bytes()
-        connect = dose_backup._connect  # noqa: SLF001
+        connect = append_only_backup.connect
 
         def full(path: Path, options: str) -> sqlite3.Connection:
             # SQLite itself says then what it says on a full disk.
@@ -305,7 +306,7 @@ def test_a_full_backup_disk_is_said_and_the_charge_stands(
             connection.execute("PRAGMA max_page_count = 1")
             return connection
 
-        monkeypatch.setattr(dose_backup, "_connect", full)
+        monkeypatch.setattr(append_only_backup, "connect", full)
         counter = 2
         while not (
             settled := ledger.settle(second.uid, result(second, counter))
@@ -403,9 +404,9 @@ def test_a_lost_ledger_is_not_begun_anew_beside_its_backup(
     assert str(lost.value) == str(older.value)
     assert str(lost.value) == (
         f"{path}: is missing, or older than its backup {backup}, which holds 4 rows: "
-        "what was charged since would be forgotten. End every session, then restore "
-        f"it: cp {backup} {path} (remove dose.sqlite-wal and -shm)"
+        "what was charged since would be forgotten. End every session, then: cryoline "
+        f"dose restore --from {backup}"
     )
-    shutil.copy(backup, path)
+    restore(path, backup)
     with opened(path, backup=backup) as ledger:
         assert ledger.usage("wire-1", "region-1") == used

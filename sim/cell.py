@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 from cryoline.sim.cell_kernel import drive, rest
 from cryoline.sim.cell_parameters import (
     C_PER_MAH,
-    FRESH_POTENTIAL_V,
     LOGIT_MAX,
     CellParameters,
     OpenCircuitTables,
@@ -48,12 +47,12 @@ class SiliconHalfCell:
 
     def __init__(self, parameters: CellParameters) -> None:
         self.parameters = parameters
-        self.tables: OpenCircuitTables = open_circuit_tables()
+        self.tables: OpenCircuitTables = open_circuit_tables(parameters.reference_v)
         self.state: NDArray[np.float64] = np.zeros(STATE_SIZE)
         logit = float(
             # The table falls with logit; interp wants rising abscissae.
             np.interp(
-                -FRESH_POTENTIAL_V,
+                -parameters.fresh_potential_v,
                 -self.tables.delithiation_v,
                 np.linspace(-LOGIT_MAX, LOGIT_MAX, len(self.tables.delithiation_v)),
             )
@@ -62,8 +61,8 @@ class SiliconHalfCell:
         self.state[HYSTERESIS] = 1.0
         self.state[AMORPHOUS_C] = _AMORPHOUS_AT_START * parameters.capacity_c
         self.state[CRYSTALLINE_C] = (1 - _AMORPHOUS_AT_START) * parameters.capacity_c
-        self.state[ELECTRODE_V] = FRESH_POTENTIAL_V
-        self.state[POTENTIAL_V] = FRESH_POTENTIAL_V
+        self.state[ELECTRODE_V] = parameters.fresh_potential_v
+        self.state[POTENTIAL_V] = parameters.fresh_potential_v
         self._fresh = True
 
     @property

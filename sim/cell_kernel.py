@@ -107,15 +107,15 @@ def _age(s: NDArray[np.float64], p: CellParameters, active_a: float, dt: float) 
         return
     s[EXTRACTED_C] = 0.0
     s[DELITHIATIONS] += 1.0
-    ageing_cycles = s[DELITHIATIONS] - 1.0
-    if ageing_cycles <= 0:
-        return
+    ageing_cycles = s[DELITHIATIONS] - 1.0  # counted from cycle 2, as retention is
     dead = min(p.ageing_amplitude * (ageing_cycles / 98.0) ** p.ageing_exponent, 0.95)
     lost = 1.0 - (1.0 - dead) / (1.0 - s[DEAD])
     s[TRAPPED_C] += lost * s[AMORPHOUS_C] * np.mean(s[:NODES])
     s[AMORPHOUS_C] *= 1.0 - lost
-    # New surface: SEI forms again on it [A].
-    s[SEI_COVER] = max(0.0, s[SEI_COVER] - 0.35 * (dead - s[DEAD]) - 0.04)
+    # The silicon breathes, and SEI forms again where the film tore: much of it at
+    # first, less on a film that has been mended; and on what cracks lay bare.
+    torn = p.sei_tear + p.sei_tear_first / s[DELITHIATIONS]
+    s[SEI_COVER] = max(0.0, s[SEI_COVER] - torn - 0.35 * (dead - s[DEAD]))
     s[DEAD] = dead
 
 
@@ -145,6 +145,9 @@ def sub_step(
     farad_per_s = p.double_layer_f / dt
     crystalline = s[CRYSTALLINE_C]
     front_area = np.sqrt(crystalline / p.capacity_c) if p.front_shrinks else 1.0
+    # The swollen layer presses on its own front: the thicker, the lower the potential
+    # that still moves it, until it stands.
+    front_v = p.front_potential_v - p.front_stress_v * (1 - crystalline / p.capacity_c)
     front_scale = p.capacity_c * p.front_rate_per_s * front_area
     front_most = crystalline * p.front_lithiation / dt
     sei_scale = p.sei_charge_c * p.sei_rate_per_s * (1 - s[SEI_COVER])
@@ -168,8 +171,8 @@ def sub_step(
             - open_circuit_v(logit - 1e-3, s[HYSTERESIS], tables)
         ) / 2e-3 + kinetic_v / (2 * exchange * np.sqrt(1 + y * y)) * d_active
         front = d_front = 0.0
-        if electrode < p.front_potential_v and crystalline > 0:
-            drive = (p.front_potential_v - electrode) / p.front_slope_v
+        if electrode < front_v and crystalline > 0:
+            drive = (front_v - electrode) / p.front_slope_v
             growth = front_scale * np.exp(min(drive, 12.0))
             front = -(growth - front_scale)
             d_front = growth / p.front_slope_v

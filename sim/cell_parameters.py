@@ -1,8 +1,8 @@
 """Parameters of the simulated silicon half cells, each with where it comes from.
 
 Marks: [S0] Si wafer paper (cryo-APT), [S1] Si nanowire paper (EDS tomography),
-[T] textbook value, [A] assumption: a free knob, tuned only to give the shapes and
-charges that the papers report.
+[S2] solid-state cell paper (cryo-STEM), [T] textbook value, [A] assumption: a free
+knob, tuned only to give the shapes and charges that the papers report.
 """
 
 import math
@@ -19,12 +19,14 @@ from cryoline.analysis.constants import (
 
 __all__ = [
     "FRESH_POTENTIAL_V",
+    "INDIUM_V",
     "LOGIT_MAX",
     "LOGIT_POINTS",
     "CellParameters",
     "OpenCircuitTables",
     "nanowire",
     "open_circuit_tables",
+    "solid_state",
     "wafer",
 ]
 
@@ -61,6 +63,10 @@ _DELITHIATION_STEPS: Final = (
 class CellParameters(NamedTuple):
     """One cell; charges in C, so that the kernel needs no conversion."""
 
+    fresh_potential_v: float
+    """Open circuit of a cell just assembled."""
+    reference_v: float
+    """Potential of the counter electrode against lithium."""
     capacity_c: float
     exchange_current_a: float
     resistance_ohm: float
@@ -70,11 +76,17 @@ class CellParameters(NamedTuple):
     sei_rate_per_s: float
     sei_slope_v: float
     sei_resistance_ohm: float
+    sei_tear: float
+    """Part of the film that each delithiation tears ..."""
+    sei_tear_first: float
+    """... and what the n-th tears more, times n."""
     front_potential_v: float
     front_slope_v: float
     front_rate_per_s: float
     front_lithiation: float
     front_shrinks: bool
+    front_stress_v: float
+    """By so much the front's potential is lower when all silicon has reacted."""
     hysteresis_gain: float
     ageing_amplitude: float
     ageing_exponent: float
@@ -106,6 +118,8 @@ def nanowire(
     mass_g = loading_mg_per_cm2 * area_cm2 * 1e-3
     capacity_c = SPECIFIC_CAPACITY_MAH_PER_G * mass_g * C_PER_MAH
     return CellParameters(
+        fresh_potential_v=FRESH_POTENTIAL_V,
+        reference_v=0.0,
         capacity_c=capacity_c,
         exchange_current_a=2.0 * capacity_c / 3600.0,  # [A] 2C
         resistance_ohm=20.0,  # [A]
@@ -116,17 +130,25 @@ def nanowire(
         sei_rate_per_s=_SEI_RATE_PER_S,
         sei_slope_v=_SEI_SLOPE_V,
         sei_resistance_ohm=10.0,  # [A] per SEI grown
+        sei_tear=0.04,  # [A]
+        sei_tear_first=0.04,  # [A]
         front_potential_v=0.125,  # [T] crystalline Si lithiates near 0.1 V
         front_slope_v=0.020,  # [A]
         front_rate_per_s=1.2e-5,  # [A]
         front_lithiation=0.92,  # [A] content of the phase behind the front
         front_shrinks=True,  # a wire's front loses area as it moves inwards
+        front_stress_v=0.0,  # [A] a wire swells freely
         hysteresis_gain=25.0,  # [A]
         # Fitted so that cycles 36 and 100 keep 94.5 and 69.2 % of cycle 2 [S1].
-        ageing_amplitude=0.2364,
-        ageing_exponent=1.8176,
+        ageing_amplitude=0.2354,
+        ageing_exponent=1.848,
         ageing_resistance=0.5,  # [A] growth per fraction dead
     )
+
+
+_WAFER_FRONT_NM: Final = 25.0
+"""[A] depth at which the wafer's front stands; after 25 cycles [S0] finds what came
+from the electrolyte 20 to 30 nm deep."""
 
 
 def wafer(*, diameter_cm: float = 0.30, depth_um: float = 2.0) -> CellParameters:
@@ -144,18 +166,51 @@ def wafer(*, diameter_cm: float = 0.30, depth_um: float = 2.0) -> CellParameters
         sei_charge_c=3 * 4.0e-3 * area_cm2,  # [A] 12 mC/cm2
         sei_resistance_ohm=50.0,  # [A]
         front_slope_v=0.045,  # [A]
-        front_rate_per_s=2.0e-6,  # [A]
+        front_rate_per_s=8.0e-5,  # [A]
         front_shrinks=False,  # a flat front keeps its area
-        ageing_amplitude=0.6,  # [A]
-        ageing_exponent=1.6275,  # [A]
+        # It stands where 0.01 V [S0] no longer moves it.
+        front_stress_v=(0.125 - 0.01) * depth_um * 1e3 / _WAFER_FRONT_NM,
+        # [A] so that the fading of the cathodic charge is evident in 10 cycles [S0].
+        ageing_amplitude=1.2,
+        ageing_exponent=1.0,
         ageing_resistance=2.0,  # [A]
     )
 
 
-def open_circuit_tables() -> OpenCircuitTables:
-    """Tabulate both branches of the open-circuit potential."""
+INDIUM_V: Final = 0.62  # [T] of In/InLi against lithium
+
+
+def solid_state(
+    *, area_cm2: float = 0.724, loading_mg_per_cm2: float = 1.8
+) -> CellParameters:
+    """Micrometre silicon particles in a solid electrolyte against In/InLi [S2].
+
+    A cell against another electrode is the same cell with every potential lower. The
+    charge that does not come back (777 of 3314 mAh/g) goes into reactions of the
+    electrolyte [A]; [S2] says that it is lost, not where.
+    """
+    wire = nanowire(area_cm2=area_cm2, loading_mg_per_cm2=loading_mg_per_cm2)
+    capacity_c = wire.capacity_c
+    return wire._replace(
+        fresh_potential_v=0.90,  # [A] within the window of [S2], -0.6 to 1.0 V
+        reference_v=INDIUM_V,
+        exchange_current_a=0.5 * capacity_c / 3600.0,  # [A] C/2
+        resistance_ohm=30.0,  # [A] of a pressed pellet
+        diffusion_time_s=1800.0,  # [A] 1 to 5 um [S2]
+        sei_charge_c=0.204 * capacity_c,  # [A] so that [S2]'s 777 mAh/g are lost
+        sei_rate_per_s=_SEI_RATE_PER_S * math.exp(-INDIUM_V / _SEI_SLOPE_V),
+        front_potential_v=wire.front_potential_v - INDIUM_V,
+        front_stress_v=0.0678,  # [A] so that as much reacts as in [S2]
+        ageing_amplitude=0.3,  # [A]
+        ageing_exponent=1.0,  # [A]
+    )
+
+
+def open_circuit_tables(reference_v: float = 0.0) -> OpenCircuitTables:
+    """Tabulate both branches of the open-circuit potential against a reference."""
     return OpenCircuitTables(
-        _inverse_table(_LITHIATION_STEPS), _inverse_table(_DELITHIATION_STEPS)
+        _inverse_table(_LITHIATION_STEPS) - reference_v,
+        _inverse_table(_DELITHIATION_STEPS) - reference_v,
     )
 
 

@@ -157,6 +157,6 @@ def _maps(
 def _by_purpose(streams: Tables) -> dict[str, float]:
     """Return what maps and tracking have cost, e/nm2."""
     return {
-        name: float(np.nansum(streams[stream]["tilt_fluence_e_per_nm2"]))
+        name: float(np.nansum(streams[stream]["dose_fluence_e_per_nm2"]))
         for name, stream in (("record", "primary"), ("tracking", "tracking"))
     }

@@ -66,6 +66,7 @@ class DoseGuard:
     def commands(self) -> dict[str, Callable[[Msg], Any]]:
         """The messages that it answers."""
         return {
+            "probe_current": self._current,
             "preflight": self._preflight,
             "reserve_dose": self._reserve,
             "exposure_result": self._result,
@@ -83,6 +84,12 @@ class DoseGuard:
         for uid, reason in done.kept.items():
             _log.warning("ticket %s goes on to count in full: %s", uid, reason)
         return done
+
+    async def _current(self, msg: Msg) -> ProbeCurrent:
+        """Msg("probe_current", beam): answer the current, measured anew if old."""
+        self._refuse_other_beam(msg)
+        await self._claim()
+        return await self._fresh_current()
 
     async def _preflight(self, msg: Msg) -> str:
         """Msg("preflight", None, exposures, budget_e_per_nm2=None): open a series.

@@ -16,7 +16,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
@@ -26,13 +26,14 @@ import bluesky.preprocessors as bpp
 from bluesky.protocols import Readable, Status
 from bluesky.utils import FailedStatus, Msg, MsgGenerator, plan, short_uid
 
+from cryoline.acquisition.dose_columns import DoseColumns
 from cryoline.acquisition.dose_records import Settlement
 from cryoline.acquisition.errors import DoseRefused, ExposureCut
 from cryoline.devices.errors import DeviceError, ExposureFailed, ExposureRefused
 from cryoline.devices.exposure import Exposure, ExposureResult, Outcome, Ticket
 from cryoline.devices.interfaces import ExposingBeam, ExposureRecorder
 
-__all__ = ["OnSettled", "expose", "expose_once"]
+__all__ = ["close_series", "expose", "expose_once"]
 
 _MAY_FAIL_TO_BEGIN: Final = 3
 """How often a pause may disarm an exposure before it begins."""
@@ -42,8 +43,6 @@ _LOOK_S: Final = 0.1
 _DATA_TIMEOUT_S: Final = 60.0
 """Wall time for the data of an exposure to reach the disk after its end."""
 _log = logging.getLogger("cryoline.expose")
-
-OnSettled = Callable[[ExposureResult, Settlement], None]
 
 
 @plan
@@ -55,7 +54,6 @@ def expose(
     stream: str = "primary",
     also: Sequence[Readable[Any]] = (),
     retakes: int = 1,
-    on_settled: OnSettled | None = None,
 ) -> MsgGenerator[ExposureResult]:
     """Expose within the leave of the dose ledger, and save one event in an open run.
 
@@ -63,7 +61,6 @@ def expose(
     also: devices to be read in the same event
     retakes: how often an exposure is repeated that a pause of this session has cut, or
         its dead-man; each costs a reservation of its own
-    on_settled: is told what a take has cost, before the event is read
 
     An exposure that the instrument ends at its maximum charge is partial, and is not
     repeated: the field has its dose; the event says so. Raises DoseRefused before
@@ -73,7 +70,7 @@ def expose(
     # A deferred pause takes effect before the exposure or after it.
     yield from bps.checkpoint()
     result: ExposureResult = yield from bpp.rewindable_wrapper(
-        _expose(beam, detectors, exposure, stream, also, retakes, on_settled), False
+        _expose(beam, detectors, exposure, stream, also, retakes), False
     )
     yield from bps.checkpoint()
     return result
@@ -89,7 +86,10 @@ def expose_once(
     retakes: int = 1,
     md: dict[str, Any] | None = None,
 ) -> MsgGenerator[ExposureResult]:
-    """Make one exposure, as a run of its own; see `expose`."""
+    """Make one exposure, as a run of its own; see `expose`.
+
+    An exposure that the ledger refuses opens no run.
+    """
     _md = {
         "plan_name": "expose_once",
         "technique": "exposure",
@@ -109,8 +109,17 @@ def expose_once(
         )
         made.append(result)
 
-    yield from inner()  # which returns the run's uid
+    def reserved() -> MsgGenerator[None]:
+        yield Msg("preflight", None, (exposure,))
+        yield from inner()  # which returns the run's uid
+
+    yield from bpp.finalize_wrapper(reserved(), close_series)
     return made[0]
+
+
+def close_series() -> MsgGenerator[None]:
+    """Give back what a series has not used, however it has ended."""
+    yield Msg("close_series", None)
 
 
 @dataclass(frozen=True)
@@ -120,8 +129,7 @@ class _Take:
     result: ExposureResult
     cut_here: bool
     """Whether this session has blanked the beam on the way."""
-    settlement: Settlement | None
-    """None if nothing was exposed."""
+    settlement: Settlement
 
     @property
     def may_be_repeated(self) -> bool:
@@ -139,7 +147,6 @@ def _expose(
     stream: str,
     also: Sequence[Readable[Any]],
     retakes: int,
-    on_settled: OnSettled | None,
 ) -> MsgGenerator[ExposureResult]:
     """Take, again if that may be, and save the event of what was taken last."""
     taken: _Take | None = None
@@ -156,10 +163,8 @@ def _expose(
                 raise
             refusal = error
             break
-        if take.settlement is not None:
+        if take is not None:
             taken = take
-            if on_settled is not None:
-                on_settled(take.result, take.settlement)
             continue
         failures += 1
         retakes += taken is not None  # nothing was taken
@@ -169,7 +174,7 @@ def _expose(
                 f"{beam.why()}"
             )
     yield from bps.create(name=stream)
-    for device in (beam, *also, *detectors):
+    for device in (beam, DoseColumns(taken.settlement), *also, *detectors):
         # A pause that cuts the first describing of a device loses its reading.
         while (yield Msg("read", device)) is None:
             continue
@@ -188,7 +193,7 @@ def _take_or_clear(
     detectors: Sequence[ExposureRecorder],
     exposure: Exposure,
     stream: str,
-) -> MsgGenerator[_Take]:
+) -> MsgGenerator[_Take | None]:
     """Make one take; if it can't be finished, blank and settle whatever is open."""
     try:
         return (yield from _take(beam, detectors, exposure, stream))
@@ -207,8 +212,8 @@ def _take(
     detectors: Sequence[ExposureRecorder],
     exposure: Exposure,
     stream: str,
-) -> MsgGenerator[_Take]:
-    """Reserve, arm, expose and settle once.
+) -> MsgGenerator[_Take | None]:
+    """Reserve, arm, expose and settle once; None if nothing was exposed.
 
     A hard pause gives None in the place of an answer, and cuts every wait short. So
     all that is waited for is asked, and asked again.
@@ -238,7 +243,7 @@ def _take(
             yield Msg("stop", detector)
         yield from _until_done(recordings)
         yield Msg("release_dose", None, ticket, "blanked before it began")
-        return _Take(result, ended.cut_here, None)
+        return None
     settlement = yield Msg("settle_dose", None, ticket, result)
     yield from _until_recorded(detectors, recordings, ticket)
     return _Take(result, ended.cut_here, settlement)

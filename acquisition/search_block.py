@@ -4,7 +4,7 @@ Made of the run's own documents, so that a replay makes the same again.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from cryoline.acquisition.tiled_access import fit_json
@@ -14,8 +14,8 @@ __all__ = ["SearchBlock"]
 _FROM_START: Final = ("specimen", "ancestors", "technique", "region", "quantity")
 _CYCLE_NUMBER: Final = "cycle_number"
 _TILT: Final = "target_deg"
-_PRIOR: Final = "prior_e_per_nm2"
-_FLUENCE: Final = "fluence_e_per_nm2"
+_AFTER: Final = "dose_after_e_per_nm2"
+_FLUENCE_MAX: Final = "fluence_max_e_per_nm2"
 
 
 class SearchBlock:
@@ -31,25 +31,22 @@ class SearchBlock:
 
     def page(self, stream: str, page: Mapping[str, Any]) -> None:
         """Take an event_page: the last cycle, the tilts, the highest fluence."""
-        data = page["data"]
-        for key, column in data.items():
+        for key, column in page["data"].items():
             if key.endswith(_CYCLE_NUMBER) and column and column[-1] is not None:
                 self._block[_CYCLE_NUMBER] = int(column[-1])
             elif key.endswith(_TILT) and stream == "primary":
                 self._tilts.update(page["seq_num"])
                 self._block["tilts"] = len(self._tilts)
-            elif key.endswith(_PRIOR):
-                costs = data.get(key.removesuffix(_PRIOR) + _FLUENCE, ())
-                self._note_fluence(column, costs)
+            elif key == _AFTER:
+                self._note_fluence(column)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the block."""
         return dict(fit_json(self._block))
 
-    def _note_fluence(self, priors: Any, costs: Any) -> None:
-        """Note what a region had received after its exposures, each with its cost."""
-        key = "fluence_max_e_per_nm2"
-        for prior, cost in zip(priors, costs, strict=False):
-            if prior is None or cost is None or not math.isfinite(prior + cost):
-                continue
-            self._block[key] = max(self._block.get(key, 0.0), prior + cost)
+    def _note_fluence(self, column: Sequence[float | None]) -> None:
+        """Note the most that a cell had received after an exposure."""
+        known = [v for v in column if v is not None and math.isfinite(v)]
+        if known:
+            before = self._block.get(_FLUENCE_MAX, 0.0)
+            self._block[_FLUENCE_MAX] = max(before, *known)

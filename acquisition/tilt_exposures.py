@@ -6,20 +6,21 @@ so what is reserved is what may be made.
 
 import math
 from dataclasses import dataclass
-from typing import Annotated, Any, Self
+from typing import Annotated
 
 import numpy as np
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    ModelWrapValidatorHandler,
-    ValidationError,
-    model_validator,
-)
+from pydantic import Field
 
 from cryoline.acquisition.errors import PlanRefused
 from cryoline.acquisition.fluence import allocate_over_tilts
+from cryoline.acquisition.low_dose_areas import DisplacedArea
+from cryoline.acquisition.plan_settings import (
+    Finite,
+    NotNegative,
+    Pixels,
+    PlanSettings,
+    Positive,
+)
 from cryoline.acquisition.specimen import Specimen
 from cryoline.acquisition.tilt_schemes import Scheme
 from cryoline.devices.exposure import Exposure, Purpose
@@ -28,65 +29,55 @@ __all__ = [
     "Scan",
     "TiltExposures",
     "Tracking",
-    "frames_per_tilt",
+    "share_frames",
     "tilt_exposures",
     "worst_case_tilt_series",
 ]
 
-_Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-_NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
-
-class _Settings(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    @model_validator(mode="wrap")
-    @classmethod
-    def _refuse(cls, values: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
-        try:
-            return handler(values)
-        except ValidationError as error:
-            first = error.errors()[0]
-            name = ".".join(str(part) for part in first["loc"])
-            raise PlanRefused(
-                f"{cls.__name__}: {name} = {first['input']!r}: {first['msg']}"
-            ) from error
-
-
-class Scan(_Settings):
+class Scan(PlanSettings):
     """How one tilt is mapped; as He et al. did, in 114 s."""
 
-    width_px: Annotated[int, Field(ge=1, le=8192)] = 512
-    height_px: Annotated[int, Field(ge=1, le=8192)] = 512
-    pixel_nm: _Positive = 2.134
-    dwell_s: _Positive = 19.767e-6
+    width_px: Pixels = 512
+    height_px: Pixels = 512
+    pixel_nm: Positive = 2.134
+    dwell_s: Positive = 19.767e-6
     n_frames: Annotated[int, Field(ge=1)] = 22
     """A tilt, on average over the series."""
-    flyback_s: _NotNegative = 0.0
+    total_frames: Annotated[int, Field(ge=1)] | None = None
+    """Of all tilts together, in place of n_frames; see `plan_dose`."""
+    flyback_s: NotNegative = 0.0
     """A line."""
     flyback_blanked: bool = True
     factor_at_60deg: Annotated[float, Field(ge=1, le=100, allow_inf_nan=False)] = 1.0
     """How many times the frames of 0 deg a tilt of 60 deg gets: 1 is all alike, 2
     is 1 / cos t."""
 
+    def frames_over(self, scheme: Scheme) -> tuple[int, ...]:
+        """Return the frames of each tilt of a scheme."""
+        total = self.total_frames or self.n_frames * len(scheme.angles_deg)
+        return share_frames(scheme, total, factor_at_60deg=self.factor_at_60deg)
 
-class Tracking(_Settings):
+
+class Tracking(PlanSettings):
     """How the specimen is kept in the field, and when it is at rest."""
 
-    dwell_s: _Positive = 4e-6
-    """Of a tracking image, which has the field of the map: 1/109 of its dose."""
-    settle_s: _NotNegative = 3.0
+    dwell_s: Positive = 4e-6
+    """Of a tracking image; on the field of the map, it costs 1/109 of its dose."""
+    area: DisplacedArea | None = None
+    """Where it is taken; without one, on the field of the map."""
+    settle_s: NotNegative = 3.0
     """Wait after a move."""
-    drift_wait_s: _Positive = 20.0
+    drift_wait_s: Positive = 20.0
     """Between the two images that the drift is measured by."""
-    drift_limit_nm_per_min: _Positive = 10.0
+    drift_limit_nm_per_min: Positive = 10.0
     drift_retries: Annotated[int, Field(ge=0, le=20)] = 2
     """Further images, ``drift_wait_s`` apart, if the specimen drifts faster."""
-    axis_offset_nm: Annotated[float, Field(allow_inf_nan=False)] = 0.0
+    axis_offset_nm: Finite = 0.0
     """n0: how far the specimen lies beside the tilt axis, as calibrated."""
-    height_nm: Annotated[float, Field(allow_inf_nan=False)] = 0.0
+    height_nm: Finite = 0.0
     """z0: how far above it, as far as it is known beforehand."""
-    skip_below_nm: _NotNegative = 0.0
+    skip_below_nm: NotNegative = 0.0
     """Take no image where the last prediction and the fit were better than this."""
 
     @property
@@ -110,19 +101,23 @@ class TiltExposures:
         return self.record.tilt_deg
 
 
-def frames_per_tilt(
-    scheme: Scheme, n_frames: int, *, factor_at_60deg: float = 1.0
+def share_frames(
+    scheme: Scheme, total: int, *, factor_at_60deg: float = 1.0
 ) -> tuple[int, ...]:
     """Share the frames of a series out to its tilts, at least one to each.
 
-    Their sum is ``n_frames`` for each tilt; what whole frames leave over goes to the
-    tilts that fall short most.
+    Their sum is ``total``; what whole frames leave over goes to the tilts that fall
+    short most.
 
     >>> from cryoline.acquisition.tilt_schemes import continuous
-    >>> frames_per_tilt(continuous(-60, 60, 30), 10, factor_at_60deg=2.0)
+    >>> share_frames(continuous(-60, 60, 30), 50, factor_at_60deg=2.0)
     (14, 8, 7, 8, 13)
     """
-    total = n_frames * len(scheme.angles_deg)
+    if total < len(scheme.angles_deg):
+        raise PlanRefused(
+            f"tilt series: {total} frames for {len(scheme.angles_deg)} tilts; give "
+            "each at least one"
+        )
     shares = allocate_over_tilts(
         total,
         scheme.angles_deg,
@@ -141,34 +136,30 @@ def tilt_exposures(
     specimen: Specimen, region: str, scheme: Scheme, scan: Scan, tracking: Tracking
 ) -> tuple[TiltExposures, ...]:
     """Return the exposures of every tilt, in the order of acquisition."""
-    frames = frames_per_tilt(
-        scheme, scan.n_frames, factor_at_60deg=scan.factor_at_60deg
+    area = tracking.area or DisplacedArea(offset_nm=0.0, accept_overlap=True)
+    record = Exposure(
+        specimen=specimen.name,
+        region=region,
+        purpose=Purpose.RECORD,
+        **scan.model_dump(exclude={"n_frames", "total_frames", "factor_at_60deg"}),
     )
-    field = {
-        "specimen": specimen.name,
-        "region": region,
-        **scan.model_dump(exclude={"dwell_s", "n_frames", "factor_at_60deg"}),
-    }
+    image = area.beside(record, Purpose.TRACKING, dwell_s=tracking.dwell_s)
     return tuple(
         TiltExposures(
             index=index,
             branch=branch,
-            tracking=Exposure(
-                **field,
-                purpose=Purpose.TRACKING,
-                dwell_s=tracking.dwell_s,
-                tilt_deg=tilt_deg,
-            ),
-            record=Exposure(
-                **field,
-                purpose=Purpose.RECORD,
-                dwell_s=scan.dwell_s,
-                n_frames=frames[index],
-                tilt_deg=tilt_deg,
+            tracking=image.model_copy(update={"tilt_deg": tilt_deg}),
+            record=record.model_copy(
+                update={"tilt_deg": tilt_deg, "n_frames": n_frames}
             ),
         )
-        for index, (tilt_deg, branch) in enumerate(
-            zip(scheme.angles_deg, scheme.branches, strict=True)
+        for index, (tilt_deg, branch, n_frames) in enumerate(
+            zip(
+                scheme.angles_deg,
+                scheme.branches,
+                scan.frames_over(scheme),
+                strict=True,
+            )
         )
     )
 

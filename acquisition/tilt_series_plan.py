@@ -13,9 +13,9 @@ import bluesky.plan_stubs as bps
 import bluesky.preprocessors as bpp
 from bluesky.utils import FailedStatus, Msg, MsgGenerator, plan
 
-from cryoline.acquisition.dose_records import Settlement
+from cryoline.acquisition.dose_plan import plan_dose
 from cryoline.acquisition.errors import PlanRefused
-from cryoline.acquisition.expose import expose
+from cryoline.acquisition.expose import close_series, expose
 from cryoline.acquisition.following import Aim, Follower, drift_nm_per_min
 from cryoline.acquisition.plan_notes import PlanNotes
 from cryoline.acquisition.specimen import Specimen
@@ -30,7 +30,7 @@ from cryoline.acquisition.tilt_schemes import Scheme
 from cryoline.acquisition.tracking import Position
 from cryoline.devices.clock import InstrumentClock
 from cryoline.devices.errors import DeviceError, MoveFailed
-from cryoline.devices.exposure import Exposure, ExposureResult
+from cryoline.devices.exposure import Exposure, ProbeCurrent
 from cryoline.devices.interfaces import ExposingBeam, ExposureRecorder, TiltStage
 
 __all__ = ["check_tilt_series", "tilt_series"]
@@ -41,11 +41,8 @@ _ALWAYS = {
     "target_deg": "deg",
     "aim_across_nm": "nm",
     "aim_along_nm": "nm",
-    "prior_e_per_nm2": "e/nm2",
-    "fluence_e_per_nm2": "e/nm2",
 }
-"""What every event says: which tilt, where the field was put, what the region had
-received at the exposure's start, and what this one has cost it."""
+"""What every event says: which tilt, and where the specimen was looked for."""
 _FOLLOWED = {
     "branch": "",
     "predicted_across_nm": "nm",
@@ -71,6 +68,7 @@ def tilt_series(
     region: str = "region-1",
     scan: Scan | None = None,
     tracking: Tracking | None = None,
+    total_e_per_nm2: float | None = None,
     budget_e_per_nm2: float | None = None,
     tilt_limit_deg: float = 60.0,
     md: dict[str, Any] | None = None,
@@ -78,20 +76,36 @@ def tilt_series(
     """Record one map per tilt, never passing the region's budget; return the run's uid.
 
     The first of the detectors gives the images that the specimen is tracked by; all
-    of them record the maps. ``budget_e_per_nm2`` bounds this series; without one it
-    may take what the ledger leaves. ``tilt_limit_deg`` is the holder's.
+    of them record the maps. With ``total_e_per_nm2`` the frames of each tilt follow
+    from it and from the current as measured (`plan_dose`), whatever ``scan`` says of
+    them. ``budget_e_per_nm2`` bounds this series in its worst case; without one it may
+    take what the ledger leaves. ``tilt_limit_deg`` is the holder's.
 
     Raises PlanRefused, or DoseRefused for what the series may cost at most
     (`worst_case_tilt_series`), before anything moves.
     """
     scan, tracking = scan or Scan(), tracking or Tracking()
     check_tilt_series(stage, detectors, scheme, budget_e_per_nm2, tilt_limit_deg)
-    worst_case = worst_case_tilt_series(
-        specimen, region=region, scheme=scheme, scan=scan, tracking=tracking
-    )
-    tilts = tilt_exposures(specimen, region, scheme, scan, tracking)
+    _check_fluence("total_e_per_nm2", total_e_per_nm2, "the frames that scan says")
+    tilt_exposures(specimen, region, scheme, scan, tracking)  # what can't be is refused
 
     def series() -> MsgGenerator[str]:
+        shared = scan
+        if total_e_per_nm2 is not None:
+            current: ProbeCurrent | None = None
+            while current is None:
+                current = yield Msg("probe_current", beam)
+            shared = plan_dose(
+                scheme,
+                scan,
+                tracking,
+                total_e_per_nm2=total_e_per_nm2,
+                current_pa=current.current_pa,
+            ).scan
+        tilts = tilt_exposures(specimen, region, scheme, shared, tracking)
+        worst_case = worst_case_tilt_series(
+            specimen, region=region, scheme=scheme, scan=shared, tracking=tracking
+        )
         series_uid = yield Msg(
             "preflight", None, worst_case, budget_e_per_nm2=budget_e_per_nm2
         )
@@ -100,9 +114,10 @@ def tilt_series(
             "technique": "tilt-eds",
             "region": region,
             **scheme.metadata(),
-            "scan": scan.model_dump(mode="json"),
+            "scan": shared.model_dump(mode="json"),
             "tracking": tracking.model_dump(mode="json"),
             "frames_per_tilt": [tilt.record.n_frames for tilt in tilts],
+            "total_e_per_nm2": total_e_per_nm2,
             "budget_e_per_nm2": budget_e_per_nm2,
             "dose_series": series_uid,
             **specimen.metadata(),
@@ -120,12 +135,8 @@ def tilt_series(
         return uid
 
     # A series that is cut short gives back what it did not use.
-    uid: str = yield from bpp.finalize_wrapper(series(), _close)
+    uid: str = yield from bpp.finalize_wrapper(series(), close_series)
     return uid
-
-
-def _close() -> MsgGenerator[None]:
-    yield Msg("close_series", None)
 
 
 def check_tilt_series(
@@ -145,13 +156,7 @@ def check_tilt_series(
             f"tilt_series: {detectors[0].name} gives no images to track by; give a "
             "detector first that does, as a HaadfDetector"
         )
-    if budget_e_per_nm2 is not None and not (
-        math.isfinite(budget_e_per_nm2) and budget_e_per_nm2 > 0
-    ):
-        raise PlanRefused(
-            f"tilt_series: budget_e_per_nm2 = {budget_e_per_nm2:g} e/nm2; give more "
-            "than 0 e/nm2, or none for all that the ledger leaves"
-        )
+    _check_fluence("budget_e_per_nm2", budget_e_per_nm2, "all that the ledger leaves")
     low, high = stage.alpha_deg.limits
     axis = stage.alpha_deg.name
     for tilt_deg in scheme.angles_deg:
@@ -166,6 +171,14 @@ def check_tilt_series(
                 f"{axis}: {tilt_deg:g} deg is outside {low:g}..{high:g} deg; "
                 "choose a tilt that the stage can reach"
             )
+
+
+def _check_fluence(name: str, e_per_nm2: float | None, otherwise: str) -> None:
+    if e_per_nm2 is not None and not (math.isfinite(e_per_nm2) and e_per_nm2 > 0):
+        raise PlanRefused(
+            f"tilt_series: {name} = {e_per_nm2:g} e/nm2; give more than 0 e/nm2, or "
+            f"none for {otherwise}"
+        )
 
 
 class _Tilts:
@@ -270,20 +283,12 @@ class _Tilts:
             aim_across_nm=aim.across_nm,
             aim_along_nm=aim.along_nm,
         )
-
-        def charged(_: ExposureResult, settlement: Settlement) -> None:
-            notes.note(
-                prior_e_per_nm2=settlement.prior_e_per_nm2,
-                fluence_e_per_nm2=settlement.fluence_e_per_nm2,
-            )
-
         yield from expose(
             self._beam,
             detectors,
             _aimed(exposure, aim),
             stream=stream,
             also=[self._stage, self._clock, notes],
-            on_settled=charged,
         )
 
 
@@ -300,8 +305,9 @@ def _at(position: Position) -> Aim:
 
 
 def _aimed(exposure: Exposure, aim: Aim) -> Exposure:
-    """Return the exposure with its field where the specimen is, checked anew."""
-    values = exposure.model_dump()
-    return Exposure(
-        **values | {"center_x_nm": aim.across_nm, "center_y_nm": aim.along_nm}
-    )
+    """Return the exposure with its field on its place of the specimen, checked anew."""
+    center = {
+        "center_x_nm": aim.across_nm + exposure.offset_x_nm,
+        "center_y_nm": aim.along_nm + exposure.offset_y_nm,
+    }
+    return Exposure(**exposure.model_dump() | center)

@@ -1,18 +1,28 @@
-"""The figure of a region's dose: what it has cost so far, and what is left."""
+"""Figures of dose: what a region has cost so far, and where on the specimen it fell."""
 
 import math
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from numpy.typing import ArrayLike, NDArray
 
 from cryoline.analysis.errors import KernelInputError
-from cryoline.analysis.figure_parts import LINE_COLOURS, new_figure, tidy
+from cryoline.analysis.figure_parts import (
+    LINE_COLOURS,
+    new_figure,
+    outlined,
+    round_length,
+    scale_bar,
+    tidy,
+)
 
-__all__ = ["dose_bar"]
+__all__ = ["dose_bar", "dose_map"]
 
 _PURPOSES: Final = ("record", "tracking", "search", "focus", "view", "preview")
 """Each has its colour in every bar; others are coloured in their order."""
@@ -22,6 +32,11 @@ _LEFT: Final = "left"
 _OVER: Final = "over the limit"
 _PART_COLOURS: Final = {_RESERVED: "#999999", _LEFT: "#ececec", _OVER: "#c1272d"}
 _HATCHES: Final = {_RESERVED: "///", _OVER: "xxx"}
+
+_DECADES: Final = 3.0
+"""That the colours of a map show below the limit, at least."""
+_MAP_IN: Final = 4.6
+"""The longer side of a map."""
 
 
 def dose_bar(
@@ -133,3 +148,149 @@ def _part_colour(name: str, number: int) -> str:
     if name in _PURPOSES:
         number = _PURPOSES.index(name)
     return _PART_COLOURS.get(name, LINE_COLOURS[number % len(LINE_COLOURS)])
+
+
+def dose_map(
+    fluence_e_per_nm2: ArrayLike,
+    x_nm: ArrayLike,
+    y_nm: ArrayLike,
+    limit_e_per_nm2: float,
+    *,
+    regions: Mapping[str, tuple[float, float, float, float]] | None = None,
+    specimen: str | None = None,
+    what: str = "fluence",
+) -> Figure:
+    """Return where on a specimen its dose fell, and the row of the worst cell.
+
+    fluence_e_per_nm2: (y, x) of each cell, beam-normal; the tilt axis is y
+    x_nm, y_nm: centres of the cells, evenly spaced
+    regions: name -> centre x, y, width and height of its field, nm
+    what: that is shown, for the labels
+    Raises KernelInputError for what is no map, or no limit.
+    """
+    values, x, y = (np.asarray(a, float) for a in (fluence_e_per_nm2, x_nm, y_nm))
+    _check_map(values, x, y, limit_e_per_nm2)
+    half = (x[1] - x[0]) / 2
+    extent = (x[0] - half, x[-1] + half, y[0] - half, y[-1] + half)
+    width, height = extent[1] - extent[0], extent[3] - extent[2]
+    scale = _MAP_IN / max(width, height)
+    figure = new_figure(max(3.0, width * scale) + 1.6, height * scale + 2.4)
+    axes = figure.add_subplot()
+    power = math.floor(math.log10(limit_e_per_nm2) / 3) * 3
+    unit = f"10$^{{{power}}}$ e/nm$^2$"
+    scaled, limit = values / 10.0**power, limit_e_per_nm2 / 10.0**power
+    image = axes.imshow(
+        np.ma.masked_less_equal(scaled, 0.0),
+        origin="lower",
+        extent=extent,
+        norm=LogNorm(*_shown(scaled, limit), clip=True),
+        cmap=matplotlib.colormaps["inferno"],
+        interpolation="nearest",
+    )
+    axes.set_facecolor("#3a3a3a")
+    axes.tick_params(direction="in", colors="white", labelcolor="black")
+    axes.set_xlabel("x, across the tilt axis / nm")
+    axes.set_ylabel("y, along the tilt axis / nm")
+    for name, place in (regions or {}).items():
+        _outline(axes, name, place)
+    row, column = _worst_cell(values)
+    most = values[row, column]
+    axes.plot(x[column], y[row], "+", color="white", markersize=10, mew=2.5)
+    axes.plot(x[column], y[row], "+", color="black", markersize=9, mew=1.0)
+    scale_bar(axes, round_length(width))
+    bar = figure.colorbar(image, cax=axes.inset_axes((1.03, 0.0, 0.04, 1.0)))
+    bar.set_label(f"{what} / {unit}")
+    bar.ax.axhline(limit, color="black", linewidth=2.5)
+    bar.ax.set_title("limit", fontsize=9, pad=4)
+    _row(axes, x, scaled[row], limit, f"{what} / {unit}", y[row])
+    head = f"{specimen}: " if specimen else ""
+    figure.suptitle(
+        f"{head}at most {most / 10.0**power:.3g} (+) of {limit:.3g} \u00d7 {unit}, "
+        f"{100 * most / limit_e_per_nm2:.3g} %",
+        fontsize=10,
+    )
+    return figure
+
+
+def _check_map(
+    values: NDArray[np.float64],
+    x: NDArray[np.float64],
+    y: NDArray[np.float64],
+    limit_e_per_nm2: float,
+) -> None:
+    if not (math.isfinite(limit_e_per_nm2) and limit_e_per_nm2 > 0):
+        raise KernelInputError(
+            f"dose map: the limit is {limit_e_per_nm2:g} e/nm2; give one above 0"
+        )
+    if values.shape != (len(y), len(x)) or min(values.shape) < 2:
+        raise KernelInputError(
+            f"dose map: {values.shape} cells for {len(y)} rows and {len(x)} columns; "
+            "give (y, x), two of each at least"
+        )
+    if not (np.isfinite(values).all() and (values >= 0).all()):
+        raise KernelInputError("dose map: a cell is negative or no number")
+
+
+def _worst_cell(values: NDArray[np.float64]) -> tuple[int, int]:
+    """Return row and column of the highest value; of equal ones, of the innermost."""
+    places = np.argwhere(values == values.max())
+    off = np.square(places - places.mean(axis=0)).sum(axis=1)
+    row, column = places[np.argmin(off)]
+    return int(row), int(column)
+
+
+def _shown(values: NDArray[np.float64], limit: float) -> tuple[float, float]:
+    """Return the fluences of the first and the last colour."""
+    hit = values[values > 0]
+    least = min(hit.min(initial=limit), limit * 10**-_DECADES)
+    return max(least, limit * 1e-5), max(limit, values.max())
+
+
+def _outline(axes: Axes, name: str, place: tuple[float, float, float, float]) -> None:
+    x, y, width, height = place
+    axes.add_patch(
+        Rectangle(
+            (x - width / 2, y - height / 2),
+            width,
+            height,
+            fill=False,
+            edgecolor="white",
+            linewidth=1.2,
+            linestyle="--",
+        )
+    )
+    axes.annotate(
+        name,
+        xy=(x - width / 2, y + height / 2),
+        xytext=(0, 3),
+        textcoords="offset points",
+        color="white",
+        fontsize=9,
+        path_effects=outlined(),
+    )
+
+
+def _row(
+    axes: Axes,
+    x: NDArray[np.float64],
+    values: NDArray[np.float64],
+    limit: float,
+    label: str,
+    y_nm: float,
+) -> None:
+    """Draw the row of the worst cell on a linear scale, above the map."""
+    above = axes.inset_axes((0.0, 1.06, 1.0, 0.28), sharex=axes)
+    tidy(above).tick_params(labelbottom=False)
+    above.step(x, values, where="mid", color=LINE_COLOURS[0], linewidth=1.5)
+    above.axhline(limit, color="black", linewidth=1.5)
+    above.annotate(
+        "limit",
+        xy=(x[0], limit),
+        xytext=(3, -3),
+        textcoords="offset points",
+        va="top",
+        fontsize=9,
+    )
+    above.set_ylim(0.0, 1.08 * max(limit, values.max()))
+    above.set_title(f"row y = {y_nm:.0f} nm", fontsize=9, loc="right", pad=2)
+    above.set_ylabel(label, fontsize=8)

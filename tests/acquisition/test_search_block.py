@@ -32,16 +32,7 @@ def test_tilts_are_counted_once_however_often_an_event_comes():
 
 def test_the_highest_fluence_is_that_after_the_costliest_exposure():
     block = SearchBlock()
-    columns = {
-        "tilt_prior_e_per_nm2": [0.0, 4e5, math.nan, None],
-        "tilt_fluence_e_per_nm2": [4e5, 3e5, 9e9, 1e9],
-    }
-    block.page("primary", page(columns))
-    block.page("tracking", page({k: [1.0] for k in columns}))
+    block.page("primary", page({"dose_after_e_per_nm2": [4e5, 7e5, math.nan, None]}))
+    block.page("tracking", page({"dose_after_e_per_nm2": [1.0]}))
+    block.page("tracking", page({"dose_after_e_per_nm2": [None]}))
     assert block.as_dict() == {"fluence_max_e_per_nm2": 7e5}
-
-
-def test_a_prior_without_its_cost_is_no_fluence():
-    block = SearchBlock()
-    block.page("primary", page({"tilt_prior_e_per_nm2": [4e5]}))
-    assert block.as_dict() == {}

@@ -13,7 +13,7 @@ from cryoline.acquisition.specimen import Specimen
 from cryoline.acquisition.tilt_exposures import (
     Scan,
     Tracking,
-    frames_per_tilt,
+    share_frames,
     tilt_exposures,
     worst_case_tilt_series,
 )
@@ -56,13 +56,13 @@ def test_the_worst_case_counts_every_image_that_drift_may_ask_for() -> None:
 
 
 def test_frames_follow_one_over_cosine_if_asked() -> None:
-    frames = frames_per_tilt(SERIES, 22, factor_at_60deg=2.0)
+    frames = share_frames(SERIES, 22 * 25, factor_at_60deg=2.0)
     by_angle = dict(zip(SERIES.angles_deg, frames, strict=True))
 
     assert sum(frames) == 22 * 25
     assert by_angle[0] == 17  # 3.1024e5 of 1e7 e/nm2, of 550 frames: 17.06
     assert {by_angle[60], by_angle[-60]} <= {34, 35}  # 34.13, rest to the largest
-    assert frames_per_tilt(SERIES, 22) == (22,) * 25
+    assert share_frames(SERIES, 22 * 25) == (22,) * 25
 
 
 @given(
@@ -75,7 +75,8 @@ def test_shared_frames_are_whole_never_none_and_in_total_those_asked(
     n_frames: int, factor: float, step: float, center: int
 ) -> None:
     scheme = bidirectional(60, -60, step, start_deg=center)
-    frames = frames_per_tilt(scheme, n_frames, factor_at_60deg=factor)
+    total = n_frames * len(scheme.angles_deg)
+    frames = share_frames(scheme, total, factor_at_60deg=factor)
 
     assert sum(frames) == n_frames * len(scheme.angles_deg)
     assert min(frames) >= 1

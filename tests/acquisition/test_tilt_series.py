@@ -19,8 +19,11 @@ from ophyd.sim import NullStatus
 from ophyd.status import Status
 
 from cryoline.acquisition import tilt_series_plan as module
+from cryoline.acquisition.dose_columns import DoseColumns
+from cryoline.acquisition.dose_plan import plan_dose
 from cryoline.acquisition.dose_records import Settlement
 from cryoline.acquisition.errors import DoseRefused, PlanRefused, SpecimenLost
+from cryoline.acquisition.low_dose_areas import DisplacedArea
 from cryoline.acquisition.specimen import Specimen
 from cryoline.acquisition.tilt_exposures import (
     Scan,
@@ -30,11 +33,13 @@ from cryoline.acquisition.tilt_exposures import (
 from cryoline.acquisition.tilt_schemes import Scheme, bidirectional, continuous
 from cryoline.acquisition.tilt_series_plan import tilt_series
 from cryoline.devices.errors import MoveFailed
-from cryoline.devices.exposure import Exposure, Purpose
+from cryoline.devices.exposure import Exposure, ProbeCurrent, Purpose
 
 WIRE = Specimen(name="nw-01", ancestors=("cell-01",))
 SCAN = Scan(width_px=128, height_px=96, pixel_nm=8.0, n_frames=3)
 SERIES = bidirectional(30, -30, 10)
+KNOTS_NM = (-220.0, -90.0, 130.0, 260.0, 950.0, 1040.0, 1180.0, 1260.0)
+ASIDE = DisplacedArea(offset_nm=1100.0, width_px=64, height_px=64)
 
 
 class Reading:
@@ -182,7 +187,6 @@ class SoftMicroscope:
         *,
         stream: str,
         also: Sequence[Any],
-        on_settled: Any,
     ) -> MsgGenerator[None]:
         yield from bps.checkpoint()
         self.clock.value += exposure.duration_s
@@ -191,9 +195,8 @@ class SoftMicroscope:
         cost = 100.0 * exposure.n_frames
         settled = Settlement("ticket", cost, cost, False, self.spent)
         self.spent += cost
-        on_settled(None, settled)
         yield from bps.create(name=stream)
-        for device in (beam, *also, *detectors):
+        for device in (beam, DoseColumns(settled), *also, *detectors):
             yield from bps.read(device)
         yield from bps.save()
         yield from bps.checkpoint()
@@ -207,8 +210,9 @@ class SoftMicroscope:
         x = x[None, :] - (across - exposure.center_x_nm)
         y = y[:, None] - (along - exposure.center_y_nm)
         wire = np.exp(-((x / 60.0) ** 2)) + 0 * y
-        for knot in (-220.0, -90.0, 130.0, 260.0):
-            wire = wire + np.exp(-(((x - 0.2 * knot) ** 2 + (y - knot) ** 2) / 40.0**2))
+        for knot in KNOTS_NM:
+            aside = 40.0 * math.sin(knot)
+            wire = wire + np.exp(-(((x - aside) ** 2 + (y - knot) ** 2) / 40.0**2))
         if self.stage.alpha_deg.value == self.is_gone_at:
             wire *= 0
         return self._rng.poisson(40.0 * wire + 4.0).astype(float)
@@ -231,11 +235,15 @@ def engine(scope: SoftMicroscope) -> RunEngine:
             raise scope.refusal
         return "series-1"
 
+    async def probe_current(msg: Msg) -> ProbeCurrent:
+        return ProbeCurrent(current_pa=150.0, age_s=1.0, current_max_pa=500.0)
+
     async def close_series(msg: Msg) -> None:
         scope.messages.append(msg)
 
     engine.register_command("preflight", preflight)
     engine.register_command("close_series", close_series)
+    engine.register_command("probe_current", probe_current)
     return engine
 
 
@@ -318,6 +326,54 @@ def test_every_map_is_aimed_at_the_specimen(
             assert made.center_y_nm == pytest.approx(along, abs=8.0)
 
 
+def test_a_specimen_is_tracked_by_what_lies_beside_the_region(
+    engine: Any, scope: SoftMicroscope, documents: list[Any]
+) -> None:
+    """The images are taken 1100 nm along the axis, the maps where they always are."""
+    engine(scope.plan(tracking=Tracking(area=ASIDE)))
+
+    for made, stream, tilt in scope.exposures:
+        scope.stage.alpha_deg.value = tilt
+        across, along = scope.true_nm()
+        if stream == "primary":
+            assert made.offset_y_nm == 0.0
+            assert made.center_x_nm == pytest.approx(across, abs=8.0)
+            assert made.center_y_nm == pytest.approx(along, abs=8.0)
+        else:
+            assert (made.offset_y_nm, made.width_px) == (1100.0, 64)
+            assert made.center_y_nm == pytest.approx(1100.0 + along, abs=150.0)
+    (aims,) = {tuple(e["tilt_aim_along_nm"] for e in events_of(documents, "primary"))}
+    assert max(map(abs, aims)) < 150.0  # of the region, not of the area beside it
+
+
+def test_an_area_that_lies_on_the_region_is_refused_before_anything_is_asked(
+    engine: RunEngine, scope: SoftMicroscope
+) -> None:
+    near = ASIDE.model_copy(update={"offset_nm": 600.0})
+
+    with pytest.raises(PlanRefused, match="too near to region-1 of nw-01: 1052 nm are"):
+        engine(scope.plan(tracking=Tracking(area=near)))
+
+    assert not scope.messages
+
+
+def test_a_total_is_turned_into_frames_at_the_current_that_was_measured(
+    engine: Any, scope: SoftMicroscope, documents: list[Any]
+) -> None:
+    total_e_per_nm2 = 2e5
+    expected = plan_dose(
+        SERIES, SCAN, total_e_per_nm2=total_e_per_nm2, current_pa=150.0
+    )
+
+    engine(scope.plan(total_e_per_nm2=total_e_per_nm2))
+
+    assert named(documents, "start")[0]["frames_per_tilt"] == list(expected.frames)
+    assert named(documents, "start")[0]["total_e_per_nm2"] == total_e_per_nm2
+    made = [e.n_frames for e, stream, _ in scope.exposures if stream == "primary"]
+    assert made == list(expected.frames)
+    assert set(made) - {3}  # not what the scan had said
+
+
 def test_an_event_says_what_was_predicted_measured_and_charged(
     engine: Any, scope: SoftMicroscope, documents: list[Any]
 ) -> None:
@@ -328,15 +384,18 @@ def test_an_event_says_what_was_predicted_measured_and_charged(
     begun_nm = maps[0]["tilt_measured_across_nm"]
     assert maps[1]["tilt_predicted_across_nm"] == pytest.approx(begun_nm + 300.0 * sine)
     assert maps[1]["tilt_measured_across_nm"] == maps[1]["tilt_aim_across_nm"]
-    assert maps[0]["tilt_prior_e_per_nm2"] == 200.0  # of two images
-    assert maps[0]["tilt_fluence_e_per_nm2"] == 300.0
-    assert maps[1]["tilt_prior_e_per_nm2"] == 700.0
+    assert maps[0]["dose_prior_e_per_nm2"] == 200.0  # of two images
+    assert maps[0]["dose_fluence_e_per_nm2"] == 300.0
+    assert maps[0]["dose_after_e_per_nm2"] == 500.0
+    assert maps[1]["dose_prior_e_per_nm2"] == 700.0
+    images = events_of(documents, "tracking")
+    assert [e["dose_after_e_per_nm2"] for e in images[:3]] == [100.0, 200.0, 600.0]
     keys = {
         name: key
         for descriptor in named(documents, "descriptor")
         for name, key in descriptor["data_keys"].items()
     }
-    assert keys["tilt_prior_e_per_nm2"]["units"] == "e/nm2"
+    assert keys["dose_after_e_per_nm2"]["units"] == "e/nm2"
     assert keys["tilt_drift_nm_per_min"]["units"] == "nm/min"
 
 

@@ -115,9 +115,7 @@ def test_the_ledger_has_charged_what_fell_on_the_specimen(series: Series) -> Non
     assert usage.settled_e_per_nm2 == pytest.approx(fell, rel=1e-3)
     assert usage.reserved_e_per_nm2 == 0.0  # the envelope was given back
     last = series.events[-1]
-    assert usage.settled_e_per_nm2 == pytest.approx(
-        last["tilt_prior_e_per_nm2"] + last["tilt_fluence_e_per_nm2"]
-    )
+    assert usage.settled_e_per_nm2 == pytest.approx(last["dose_after_e_per_nm2"])
 
 
 def test_a_positive_tilt_turns_plus_z_toward_plus_x(series: Series) -> None:

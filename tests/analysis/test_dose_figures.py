@@ -1,9 +1,9 @@
-"""The dose bar says in numbers what it shows: parts, and the limit."""
+"""Figures of dose say in numbers what they show: parts, cells, and the limit."""
 
 import numpy as np
 import pytest
 
-from cryoline.analysis.dose_figures import dose_bar
+from cryoline.analysis.dose_figures import dose_bar, dose_map
 from cryoline.analysis.errors import KernelInputError
 
 SETTLED = {"record": 1.97e6, "tracking": 6.3e4}
@@ -90,3 +90,59 @@ def test_a_purpose_has_its_colour_in_every_bar() -> None:
 def test_dose_that_is_none_is_refused(settled, limit, text) -> None:
     with pytest.raises(KernelInputError, match=text):
         dose_bar(settled, limit)
+
+
+X_NM, Y_NM = np.arange(-300.0, 400.0, 10.0), np.arange(-200.0, 200.0, 10.0)
+
+
+def fields(outside: float = 0.0):
+    """Return two fields of 2e6 and 4e6 e/nm2, the second one at x = 200 nm."""
+    cells = np.full((len(Y_NM), len(X_NM)), outside)
+    cells[10:30, 20:40] = 2e6
+    cells[10:30, 45:55] = 4e6
+    return cells
+
+
+def test_a_map_shows_the_worst_cell_the_limit_and_every_region() -> None:
+    regions = {"tip": (0.0, 0.0, 200.0, 200.0), "base": (200.0, 0.0, 100.0, 200.0)}
+
+    figure = dose_map(fields(), X_NM, Y_NM, 1e7, regions=regions, specimen="nw-01")
+
+    axes = figure.axes[0]
+    assert figure.get_suptitle().startswith("nw-01: at most 4 (+) of 10 ")
+    assert figure.get_suptitle().endswith("e/nm$^2$, 40 %")
+    names = {text.get_text() for text in axes.texts}
+    assert {"tip", "base", "200 nm"} <= names
+    (x_nm, y_nm) = axes.lines[0].get_xydata()[0]
+    assert (abs(x_nm - 200) <= 10, abs(y_nm) <= 10) == (True, True)
+    dashed = [p for p in axes.patches if p.get_linestyle() == "--"]
+    assert [p.get_bbox().bounds for p in dashed] == [
+        (-100.0, -100.0, 200.0, 200.0),
+        (150.0, -100.0, 100.0, 200.0),
+    ]
+    bar, row = axes.child_axes
+    assert bar.get_ylabel() == "fluence / 10$^{6}$ e/nm$^2$"
+    np.testing.assert_allclose(row.lines[0].get_ydata()[[25, 50]], [2.0, 4.0])
+    assert row.lines[1].get_ydata()[0] == 10.0
+
+
+def test_what_was_never_hit_has_no_colour() -> None:
+    image = dose_map(fields(), X_NM, Y_NM, 1e7).axes[0].images[0]
+
+    shown = image.get_array()
+    assert shown.mask[0, 0]
+    assert shown[20, 25] == 2.0
+    assert image.norm.vmax == 10.0
+
+
+@pytest.mark.parametrize(
+    ("cells", "limit", "text"),
+    [
+        (fields(), 0.0, "the limit is 0 e/nm2; give one above 0"),
+        (fields().T, 1e7, "give .y, x., two of each at least"),
+        (fields(-1.0), 1e7, "a cell is negative or no number"),
+    ],
+)
+def test_what_is_no_map_is_refused(cells, limit, text) -> None:
+    with pytest.raises(KernelInputError, match=text):
+        dose_map(cells, X_NM, Y_NM, limit)

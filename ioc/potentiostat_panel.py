@@ -13,7 +13,7 @@ from cryoline.ioc.points import COLUMNS, PAGE_ROWS
 __all__ = ["PotentiostatCommands", "PotentiostatLimits", "declare_potentiostat"]
 
 _HEADER: Final = 4  # first index, number of points, number of columns, boot id
-_ROW_MAX: Final = 11
+_ROW_MAX: Final = 16
 _PROGRAM_LENGTH: Final = 65_536
 
 
@@ -99,6 +99,9 @@ def _declare_readings(panel: Panel, limits: PotentiostatLimits) -> None:
     panel.count("Step_RBV", "Index of the step that runs", "steps")
     panel.flag(
         "Overload_RBV", "Current beyond its range", "ok", "overload", OSV="MAJOR"
+    )
+    panel.flag(
+        "Compliance_RBV", "Can't drive what is set", "ok", "compliance", OSV="MAJOR"
     )
     panel.flag("Contact_RBV", "Cell connected", "no contact", "contact", ZSV="MAJOR")
 

@@ -23,15 +23,20 @@ def _poll(world: World, instrument: str) -> dict[str, Any]:
     }
 
 
-def _load(world: World, text: str) -> None:
+def _load(world: World, text: str, channel: int) -> None:
     world.catch_up()
-    world.potentiostat.load(text)
+    world.channel(channel).load(text)
 
 
-def _points(world: World, first: int) -> dict[str, Any]:
+def _points(world: World, first: int, channel: int) -> dict[str, Any]:
     world.catch_up()
-    page = world.potentiostat.read_page(first)
+    page = world.channel(channel).read_page(first)
     return {"first": first, "rows": page.tolist()}
+
+
+def _lose_contact(world: World, channel: int) -> None:
+    world.catch_up()
+    world.lose_contact(channel)
 
 
 def _factor(world: World, factor: float) -> None:
@@ -73,10 +78,17 @@ Command = tuple[Callable[..., Any], Mapping[str, type]]
 COMMANDS: Final[Mapping[str, Command]] = {
     "poll": (_poll, {"instrument": str}),
     "unaware": (lambda w: w.unaware(), {}),
-    "potentiostat.load": (_load, {"text": str}),
-    "potentiostat.start": (lambda w: w.at_present(w.potentiostat.start), {}),
-    "potentiostat.stop": (lambda w: w.at_present(w.potentiostat.stop), {}),
-    "potentiostat.points": (_points, {"first": int}),
+    "potentiostat.load": (_load, {"text": str, "channel": int}),
+    "potentiostat.start": (
+        lambda w, channel: w.at_present(w.channel(channel).start),
+        {"channel": int},
+    ),
+    "potentiostat.stop": (
+        lambda w, channel: w.at_present(w.channel(channel).stop),
+        {"channel": int},
+    ),
+    "potentiostat.points": (_points, {"first": int, "channel": int}),
+    "potentiostat.lose_contact": (_lose_contact, {"channel": int}),
     "glovebox.door": (_door, {"is_open": bool}),
     "operator.ask": (_ask, {"text": str}),
     "operator.answer": (_answer, {"answer": int}),
@@ -99,6 +111,8 @@ def perform(world: World, name: object, arguments: object) -> Any:
     if not isinstance(name, str) or name not in COMMANDS:
         raise RefusedError(f"world: no command {name!r}")
     function, wanted = COMMANDS[name]
+    if isinstance(arguments, dict) and "channel" in wanted:
+        arguments = {"channel": 0, **arguments}  # the only one of most laboratories
     if not isinstance(arguments, dict) or set(arguments) != set(wanted):
         raise RefusedError(f"world: {name} takes {', '.join(wanted) or 'no arguments'}")
     checked = {}

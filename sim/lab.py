@@ -9,7 +9,7 @@ import typer
 
 from cryoline.sim.errors import LabError
 from cryoline.sim.laboratory import Lab, find_lab, start_lab
-from cryoline.sim.prefixes import GROUPS
+from cryoline.sim.prefixes import CHANNELS_MAX, GROUPS
 
 __all__ = ["Lab", "app", "find_lab", "start_lab"]
 
@@ -63,6 +63,10 @@ def up(
     specimen: Annotated[
         Specimen, typer.Option(help="What is in the microscope's holder.")
     ] = Specimen.WIRE,
+    channels: Annotated[
+        int,
+        typer.Option(min=1, max=CHANNELS_MAX, help="Cells on the potentiostat."),
+    ] = 1,
     port: Annotated[
         int | None,
         typer.Option(help=f"First of {len(GROUPS)} ports; free ones by default."),
@@ -79,6 +83,7 @@ def up(
             recorded=recorded,
             specimen=specimen.value,
             first_port=port,
+            channels=channels,
             detached=True,
         )
     except LabError as error:

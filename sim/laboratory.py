@@ -23,7 +23,7 @@ from cryoline.sim.errors import (
 )
 from cryoline.sim.limits import SEED_MAX
 from cryoline.sim.ports import free_ports, wanted_ports
-from cryoline.sim.prefixes import GROUPS, PREFIXES
+from cryoline.sim.prefixes import CHANNELS_MAX, GROUPS, prefixes
 from cryoline.sim.processes import Child, end_processes, is_alive
 
 __all__ = ["Lab", "find_lab", "start_lab"]
@@ -109,7 +109,8 @@ class Lab:
             )
         end_processes([processes[name]])
         port = int(processes[name]["port"])
-        child = _start_server(name, self.socket, port, self.directory / "log")
+        logs, channels = self.directory / "log", self.description["channels"]
+        child = _start_server(name, self.socket, port, logs, channels)
         self._children.append(child)
         processes[name] = child.entry()
         child.wait_ready(time.monotonic() + _STARTUP_S)
@@ -159,10 +160,13 @@ def start_lab(
     recorded: Path | None = None,
     specimen: str = "wire",
     first_port: int | None = None,
+    channels: int = 1,
     detached: bool = False,
 ) -> Lab:
     """Start a laboratory; returns when every instrument serves its PVs.
 
+    channels: how many cells the potentiostat cycles at once, with prefixes SIM:POT1:,
+    SIM:POT2: and so on
     detached: it outlives this process; otherwise it ends when this process does,
     even if that is killed
     Raises a LabError and leaves nothing running if it can't be started.
@@ -170,6 +174,11 @@ def start_lab(
     if not 0 <= seed <= SEED_MAX:
         raise LabError(
             f"laboratory: seed {seed} is outside 0..{SEED_MAX}; choose another"
+        )
+    if not 1 <= channels <= CHANNELS_MAX:
+        raise LabError(
+            f"laboratory: {channels} channels is outside 1..{CHANNELS_MAX}; "
+            "choose another number of cells"
         )
     directory = directory.absolute()
     logs = directory / "log"
@@ -180,14 +189,15 @@ def start_lab(
     _check_space(directory)
     with _only_starter(directory):
         _refuse_if_up(directory)
-        _copy_configuration(directory)
+        _copy_configuration(directory, channels)
         count = len(GROUPS)
         ports = wanted_ports(first_port, count) if first_port else free_ports(count)
         home = Path(tempfile.mkdtemp(prefix="cryoline-"))  # 0700: nobody else's
         lab = Lab(
             directory,
             {
-                "prefixes": PREFIXES,
+                "prefixes": prefixes(channels),
+                "channels": channels,
                 "addresses": [f"127.0.0.1:{port}" for port in ports],
                 "processes": {},
                 "seed": seed,
@@ -197,7 +207,7 @@ def start_lab(
         )
         world = ["--seed", str(seed), "--factor", str(factor), "--mode", mode]
         world += ["--cell", cell, "--specimen", specimen]
-        world += ["--directory", str(directory)]
+        world += ["--directory", str(directory), "--channels", str(channels)]
         if recorded is not None:
             world += ["--recorded", str(recorded.absolute())]
         try:
@@ -239,16 +249,19 @@ def _launch(
         if lifeline_read is not None:
             os.close(lifeline_read)
     for instrument, port in zip(GROUPS, ports, strict=True):
-        add(_start_server(instrument, lab.socket, port, logs))
+        channels = lab.description["channels"]
+        add(_start_server(instrument, lab.socket, port, logs, channels))
     deadline_s = time.monotonic() + _STARTUP_S
     for child in children:
         child.wait_ready(deadline_s)
     _write_description(lab)
 
 
-def _start_server(name: str, socket: Path, port: int, logs: Path) -> Child:
+def _start_server(
+    name: str, socket: Path, port: int, logs: Path, channels: int
+) -> Child:
     arguments = ["cryoline.sim.iocs", name, "--socket", str(socket)]
-    arguments += ["--port", str(port)]
+    arguments += ["--port", str(port), "--channels", str(channels)]
     return Child.start(name, arguments, logs / f"{name}.log", port=port)
 
 
@@ -293,8 +306,13 @@ def _refuse_if_up(directory: Path) -> None:
     lab.stop()  # its machine went down: remove what it left
 
 
-def _copy_configuration(directory: Path) -> None:
+def _copy_configuration(directory: Path, channels: int) -> None:
     target = directory / "instrument.toml"
     if not target.exists():
         template = files("cryoline.sim") / "instrument.toml"
-        target.write_bytes(template.read_bytes())
+        further = (
+            f'\n[devices.{name}]\nplugin = "potentiostat"\nprefix = "{prefix}"\n'
+            for name, prefix in prefixes(channels).items()
+            if name not in prefixes()
+        )
+        target.write_text(template.read_text() + "".join(further))

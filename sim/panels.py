@@ -4,6 +4,8 @@ from typing import Any, Final
 
 from cryoline.sim.errors import RefusedError
 from cryoline.sim.microscope_panels import beam_values, stage_values
+from cryoline.sim.potentiostat import Potentiostat
+from cryoline.sim.prefixes import groups
 from cryoline.sim.transfer_panels import (
     transfer_faults,
     transfer_truth,
@@ -30,7 +32,10 @@ INSTRUMENTS: Final = (
 def panel_values(world: World, instrument: str) -> dict[str, dict[str, Any]]:
     """Return {group: {PV name: value}}; names without _RBV are settings."""
     if instrument == "potentiostat":
-        return {"potentiostat": _potentiostat(world)}
+        return {
+            groups("potentiostat", k)[-1]: _potentiostat(device)
+            for k, device in enumerate(world.potentiostats, start=1)
+        }
     if instrument == "glovebox":
         return {"glovebox": _glovebox(world)}
     if instrument == "operator":
@@ -57,8 +62,7 @@ def panel_values(world: World, instrument: str) -> dict[str, dict[str, Any]]:
     )
 
 
-def _potentiostat(world: World) -> dict[str, Any]:
-    device = world.potentiostat
+def _potentiostat(device: Potentiostat) -> dict[str, Any]:
     reading = device.reading()
     return {
         "ProgramUid_RBV": device.program_uid,
@@ -72,7 +76,8 @@ def _potentiostat(world: World) -> dict[str, Any]:
         "HalfCycle_RBV": reading.half_cycle,
         "Step_RBV": reading.step_index,
         "Overload_RBV": reading.overload,
-        "Contact_RBV": True,  # a later fault may take it away
+        "Compliance_RBV": reading.compliance,
+        "Contact_RBV": device.has_contact,
         "Progress_RBV": device.progress_percent(),
         "Remaining_RBV": device.remaining_s(),
         "PointCount_RBV": len(device.points),
@@ -116,6 +121,7 @@ def _lab(world: World) -> dict[str, Any]:
         "Mode": int(world.clock.mode),
         "Cell": int(world.cell_kind),
         "Reset": world.seed,
+        "ContactLost": world.contact_lost,
         **world.microscope.faults.by_pv(),
         **transfer_faults(world.transfer),
     }

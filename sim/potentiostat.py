@@ -38,14 +38,22 @@ class Potentiostat:
 
     seed: of the measurement noise, together with the next two
     mount: how many cells were mounted before since the seed was set
+    channel: of the instrument, from 0
     """
 
     def __init__(
-        self, source: Source, *, seed: int, mount: int = 0, time_s: float = 0.0
+        self,
+        source: Source,
+        *,
+        seed: int,
+        mount: int = 0,
+        channel: int = 0,
+        time_s: float = 0.0,
     ) -> None:
         self._source = source
         self._seed = seed
         self._mount = mount
+        self._channel = channel
         self._time_s = time_s
         self._start_s = time_s
         self._program: PreparedProgram | None = None
@@ -55,6 +63,7 @@ class Potentiostat:
         self.points = PointBuffer()
         self.state = PotentiostatState.IDLE
         self.message = ""
+        self.has_contact = True
 
     @property
     def source(self) -> Source:
@@ -100,14 +109,27 @@ class Potentiostat:
                 f"potentiostat: no program is loaded (state {self.state.name.lower()})"
                 "; write one to Program before Start"
             )
+        if not self.has_contact:
+            raise RefusedError(
+                "potentiostat: no cell is connected; connect it before Start"
+            )
         self.advance(time_s)
         self._source.rest(time_s - self._time_s)
         self._time_s = self._start_s = time_s
-        rng = np.random.default_rng(
-            [self._seed, _DEVICE_ID, self._mount, self._program_number]
-        )
+        stream = [self._seed, _DEVICE_ID, self._mount, self._program_number]
+        if self._channel:
+            stream.append(self._channel)
+        rng = np.random.default_rng(stream)
         self._execution = self._program.begin(time_s, self.points, rng)
         self.state = PotentiostatState.RUNNING
+
+    def set_contact(self, has_contact: bool, time_s: float) -> None:
+        """Connect the cell, or take it off: a running program then ends."""
+        self.advance(time_s)
+        if self.has_contact and not has_contact and self._execution is not None:
+            self._execution.lose_contact()
+            self.advance(time_s)
+        self.has_contact = has_contact
 
     def stop(self, time_s: float) -> None:
         """End the program here and leave the cell at open circuit; no-op if idle."""

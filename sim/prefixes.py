@@ -2,7 +2,10 @@
 
 from typing import Final
 
-__all__ = ["GROUPS", "INSTRUMENT_GROUPS", "PREFIXES"]
+__all__ = ["CHANNELS_MAX", "GROUPS", "PREFIXES", "groups", "prefixes"]
+
+CHANNELS_MAX: Final = 16
+"""How many cells the potentiostat may cycle at once."""
 
 PREFIXES: Final = {
     "potentiostat": "SIM:POT1:",
@@ -33,10 +36,24 @@ GROUPS: Final = {
     "eds": ("eds",),
     "transfer": ("carrier", "plunge", "suitcase", "pfib", "holder"),
 }
-"""The prefixes that each server process serves."""
+"""The prefixes that each server process serves, of a potentiostat with one channel."""
 
-INSTRUMENT_GROUPS: Final = {
-    server: tuple(g for g in groups if g not in ("lab", "truth"))
-    for server, groups in GROUPS.items()
-}
-"""Those that stand for an instrument, with heartbeat, time and boot id below each."""
+
+def groups(server: str, channels: int = 1) -> tuple[str, ...]:
+    """Return what a server process serves; a channel of the potentiostat is a group.
+
+    >>> groups("potentiostat", 2)
+    ('potentiostat', 'potentiostat2')
+    """
+    further = range(2, channels + 1) if server == "potentiostat" else ()
+    return (*GROUPS[server], *(f"potentiostat{k}" for k in further))
+
+
+def prefixes(channels: int = 1) -> dict[str, str]:
+    """Return the PV prefix of each group.
+
+    >>> prefixes(8)["potentiostat8"]
+    'SIM:POT8:'
+    """
+    further = {f"potentiostat{k}": f"SIM:POT{k}:" for k in range(2, channels + 1)}
+    return {**PREFIXES, **further}

@@ -48,6 +48,7 @@ class World:
     specimen: what is in the microscope's holder, "wire" or "bead"
     directory: where the exposure log and the truth are kept; None keeps no files
     boot_id: tells this world from those before it
+    channels: how many cells the potentiostat cycles at once
     """
 
     def __init__(
@@ -60,10 +61,12 @@ class World:
         specimen: str = "wire",
         directory: Path | None = None,
         boot_id: str = "",
+        channels: int = 1,
     ) -> None:
         self.clock = clock or SimClock()
         self._recorded = recorded
         self._first_cell = cell
+        self._channels = channels
         self.generation = 0
         self._told: dict[str, int] = {}
         self._aware: dict[str, int] = {}
@@ -77,13 +80,13 @@ class World:
 
     def _build(self, seed: int, cell: CellKind) -> None:
         _check_seed(seed)
-        source = self._source(cell)
         time_s = self.clock.now()
         self.seed = seed
         self.cell_kind = cell
         self.time_s = time_s
         self._mounted = 0
-        self.potentiostat = Potentiostat(source, seed=seed, time_s=time_s)
+        self.contact_lost = 0
+        self.potentiostats = self._mounted_cells(cell)
         self.glovebox = Glovebox(seed=seed, time_s=time_s)
         self.operator = SimulatedOperator()
         self.microscope = Microscope(seed=seed, log=self._exposures, time_s=time_s)
@@ -95,6 +98,40 @@ class World:
             on_insert=stage.insert,
         )
         self._wake_at_s: float | None = None
+
+    @property
+    def potentiostat(self) -> Potentiostat:
+        """The first channel."""
+        return self.potentiostats[0]
+
+    def channel(self, index: int) -> Potentiostat:
+        """Return the channel of this index, from 0."""
+        if not 0 <= index < len(self.potentiostats):
+            raise RefusedError(
+                f"potentiostat: no channel {index + 1}; "
+                f"there are 1..{len(self.potentiostats)}"
+            )
+        return self.potentiostats[index]
+
+    def lose_contact(self, channel: int) -> None:
+        """Take the cell off a channel's terminals, counted from 1; 0 mends all."""
+        if channel:
+            self.channel(channel - 1)  # it exists
+        self.contact_lost = channel
+        for number, device in enumerate(self.potentiostats, start=1):
+            device.set_contact(number != channel, self.time_s)
+
+    def _mounted_cells(self, cell: CellKind) -> list[Potentiostat]:
+        return [
+            Potentiostat(
+                self._source(cell),
+                seed=self.seed,
+                mount=self._mounted,
+                channel=channel,
+                time_s=self.time_s,
+            )
+            for channel in range(self._channels)
+        ]
 
     def _source(self, cell: CellKind) -> Source:
         if cell is CellKind.WAFER:
@@ -151,31 +188,34 @@ class World:
         return [name for name, seen in self._aware.items() if seen < self.generation]
 
     def mount(self, cell: CellKind) -> None:
-        """Put a fresh cell on the potentiostat and forget its program and points."""
+        """Put a fresh cell on every channel and forget programs and points."""
         self.catch_up()
-        if self.potentiostat.running:
+        if any(device.running for device in self.potentiostats):
             raise RefusedError(
                 "laboratory: a cell can't be mounted while a program runs; "
                 "wait for its end or write Stop"
             )
-        source = self._source(cell)
+        self._source(cell)  # or it is refused
         self.cell_kind = cell
         self._mounted += 1
-        self.potentiostat = Potentiostat(
-            source, seed=self.seed, mount=self._mounted, time_s=self.time_s
-        )
+        self.contact_lost = 0
+        self.potentiostats = self._mounted_cells(cell)
         self.generation += 1
 
     def catch_up(self) -> None:
         """Bring every model to the present; the clock waits if that is too far."""
         now_s = self.clock.now()
-        if now_s - self.time_s > _CATCH_UP_S and self.clock.mode is ClockMode.FREE:
-            now_s = self.time_s + _CATCH_UP_S
+        # As many cells as run take as many times as long.
+        running = sum(device.running for device in self.potentiostats)
+        most_s = _CATCH_UP_S / max(1, running)
+        if now_s - self.time_s > most_s and self.clock.mode is ClockMode.FREE:
+            now_s = self.time_s + most_s
             self.clock.rebase(now_s)
         self._advance_to(now_s)
 
     def _advance_to(self, time_s: float) -> None:
-        self.potentiostat.advance(time_s)
+        for device in self.potentiostats:
+            device.advance(time_s)
         self.glovebox.advance(time_s)
         self.operator.advance(time_s)
         self.microscope.advance(time_s)
@@ -215,8 +255,8 @@ class World:
             raise RefusedError(
                 "laboratory: Step needs the stepped mode; write Mode first"
             )
-        device = self.potentiostat
-        if device.running and device.unread >= PAGE_ROWS:
+        running = [device for device in self.potentiostats if device.running]
+        if any(device.unread >= PAGE_ROWS for device in running):
             return "points"  # nobody read them since the last step
         events: list[tuple[float, str]] = []
         if self._wake_at_s is not None:
@@ -230,11 +270,12 @@ class World:
         if (at_microscope := self.microscope.next_event_s()) is not None:
             events.append(at_microscope)
         limit_s, reason = min(events, default=(float("inf"), ""))
-        if device.running:
+        # One that was computed further than another's event stays ahead: it waits.
+        for device in running:
             reached_s = device.advance(
                 limit_s, min(device.points_until_full, POINTS_MAX)
             )
-            if not device.running:
+            if not device.running and reached_s <= limit_s:
                 limit_s, reason = reached_s, "program"
             elif reached_s < limit_s:
                 limit_s, reason = reached_s, "points"

@@ -61,6 +61,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--cell", choices=("wafer", "nanowire"), default="wafer")
     parser.add_argument("--recorded", type=Path)
     parser.add_argument("--specimen", choices=("wire", "bead"), default="wire")
+    parser.add_argument("--channels", type=int, default=1)
     parser.add_argument("--directory", type=Path)
     parser.add_argument("--ready-fd", type=int, required=True)
     parser.add_argument("--lifeline-fd", type=int)
@@ -95,6 +96,7 @@ async def serve(listener: socket.socket, options: argparse.Namespace) -> None:
         specimen=options.specimen,
         directory=options.directory,
         boot_id=boot_id,
+        channels=options.channels,
     )
     identity = {
         "BootId_RBV": boot_id,

@@ -7,13 +7,14 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
-from cryoline.sim.prefixes import GROUPS, PREFIXES
+from cryoline.sim.prefixes import GROUPS, groups, prefixes
 
 
 def main() -> int:
     """Run the server until it is told to end."""
     parser = argparse.ArgumentParser(prog="cryoline.sim.iocs")
     parser.add_argument("instrument", choices=tuple(GROUPS))
+    parser.add_argument("--channels", type=int, default=1)
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--socket", type=Path, required=True)
     parser.add_argument("--ready-fd", type=int, required=True)
@@ -36,8 +37,9 @@ def main() -> int:
 
     # Only the one that is served: each module costs memory in each process.
     declare = import_module(f"cryoline.sim.iocs.{options.instrument}").declare
-    prefixes = {group: PREFIXES[group] for group in GROUPS[options.instrument]}
-    server = InstrumentServer(options.instrument, prefixes, declare)
+    known = prefixes(options.channels)
+    served = {g: known[g] for g in groups(options.instrument, options.channels)}
+    server = InstrumentServer(options.instrument, served, declare)
     safeEpicsExit(server.run(options.socket, options.port, options.ready_fd))
     return 0
 

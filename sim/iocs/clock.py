@@ -7,6 +7,7 @@ from cryoline.sim.faults import FAULTS
 from cryoline.sim.iocs.server import InstrumentServer
 from cryoline.sim.iocs.transfer import declare_faults, declare_truth
 from cryoline.sim.limits import ADVANCE_MAX_S, SEED_MAX
+from cryoline.sim.prefixes import CHANNELS_MAX
 
 __all__ = ["declare"]
 
@@ -77,6 +78,10 @@ def _declare_lab(server: InstrumentServer) -> None:
         await server.request("lab", "lab.mount", cell=cell)
         await server.settle()
 
+    async def lose_contact(channel: int) -> None:
+        await server.request("lab", "potentiostat.lose_contact", channel=channel)
+        await server.settle()
+
     panel = server.panels["lab"]
     panel.set_number(
         "Factor", "Instrument s per wall s", "1", FACTOR_MIN, FACTOR_MAX, factor
@@ -92,6 +97,14 @@ def _declare_lab(server: InstrumentServer) -> None:
     for name, (pv_name, low, high) in FAULTS.items():
         _declare_fault(server, name, pv_name, low, high)
     declare_faults(server)
+    panel.set_number(
+        "ContactLost",
+        "Channel without contact; 0 is well",
+        "1",
+        *(0, CHANNELS_MAX),
+        lose_contact,
+        whole=True,
+    )
     panel.set_choice(
         "Cell", "Mount a fresh cell", ("wafer", "nanowire", "recorded"), mount
     )

@@ -1,4 +1,7 @@
-"""Process variables of the potentiostat."""
+"""Process variables of the potentiostat, one set a channel."""
+
+from collections.abc import Awaitable
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,25 +19,35 @@ from cryoline.sim.program import COMPLIANCE_V, CURRENT_MAX_A, SCAN_RATE_MAX_MV_P
 __all__ = ["declare"]
 
 
+_LIMITS: Final = PotentiostatLimits(
+    COMPLIANCE_V, CURRENT_MAX_A, SCAN_RATE_MAX_MV_PER_S, POINTS_MAX
+)
+
+
 def declare(server: InstrumentServer) -> None:
     """Add the records."""
+    for channel, (group, panel) in enumerate(server.panels.items()):
+        declare_potentiostat(panel, _LIMITS, _commands(server, group, channel))
+
+
+def _commands(
+    server: InstrumentServer, group: str, channel: int
+) -> PotentiostatCommands:
+    def ask(command: str, **arguments: Any) -> Awaitable[Any]:
+        return server.request(
+            group, f"potentiostat.{command}", channel=channel, **arguments
+        )
 
     async def points(first: int) -> NDArray[np.float64] | None:
-        page = await server.request("potentiostat", "potentiostat.points", first=first)
+        page = await ask("points", first=first)
         if page is None:
             return None
         return np.array(page["rows"]).reshape(-1, len(COLUMNS))
 
-    commands = PotentiostatCommands(
-        load=lambda text: server.request(
-            "potentiostat", "potentiostat.load", text=text
-        ),
-        start=lambda: server.request("potentiostat", "potentiostat.start"),
-        stop=lambda: server.request("potentiostat", "potentiostat.stop"),
+    return PotentiostatCommands(
+        load=lambda text: ask("load", text=text),
+        start=lambda: ask("start"),
+        stop=lambda: ask("stop"),
         points=points,
         boot_serial=lambda: server.boot_serial,
     )
-    limits = PotentiostatLimits(
-        COMPLIANCE_V, CURRENT_MAX_A, SCAN_RATE_MAX_MV_PER_S, POINTS_MAX
-    )
-    declare_potentiostat(server.panels["potentiostat"], limits, commands)

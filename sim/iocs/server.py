@@ -15,7 +15,6 @@ from cryoline.ioc.dispatcher import Dispatcher
 from cryoline.ioc.loopback import confine_to_loopback
 from cryoline.ioc.panel import Panel
 from cryoline.sim.errors import RefusedError, WorldGoneError
-from cryoline.sim.prefixes import INSTRUMENT_GROUPS
 from cryoline.sim.readiness import announce
 from cryoline.sim.rpc import AsyncWorldClient
 
@@ -64,7 +63,8 @@ class InstrumentServer:
         """What else runs in the event loop while the world is there."""
         self.own_values: Callable[[], dict[str, Any]] = dict
         """Readings of the instrument that the server itself knows."""
-        self._alive = INSTRUMENT_GROUPS[instrument]
+        # These stand for an instrument each, and show that it lives.
+        self._alive = [g for g in prefixes if g not in ("lab", "truth")]
         for group in self._alive:
             panel = self.panels[group]
             panel.count(

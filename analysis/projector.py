@@ -21,8 +21,11 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from cryoline.analysis.lanes import LANES, collect, spread
+
 __all__ = [
     "LANES",
+    "PADDING",
     "back",
     "em",
     "for_each_block",
@@ -32,8 +35,9 @@ __all__ = [
     "to_blocks",
 ]
 
-LANES: Final = 64
-"""Slices in a block: four 512-bit registers of float32."""
+PADDING: Final = 4
+"""Rows of a projection beyond its pixels: one before them, one after, whose contents
+are halves that leave the detector, and two for what falls beside it."""
 
 _SMALLEST: Final = np.float32(1e-12)
 """Expected counts are at least this: a count where none can be must not divide by 0."""
@@ -79,19 +83,44 @@ def for_each_block(
         list(pool.map(work, blocks))
 
 
-@njit(cache=True, nogil=True)
-def _place(along: float, middle: float) -> Any:
-    """Return the detector pixel at or left of a point, and the share right of it.
+@njit(cache=True, nogil=True, inline="always")
+def _slot(u: float, last: int, beside: int) -> Any:
+    """Return the row of a padded projection for what lies at u, and the share right.
 
-    along: u of the point, from the axis
-    middle: the axis on the detector, counted with one pixel of padding
+    u: from the axis, which is counted with one pixel of padding
+    last: the last row whose right neighbour is in the padding
+    beside: the first of two rows for what falls beside the detector
     """
-    u = along + middle
     left = math.floor(u)
-    return int(left), np.float32(u - left)
+    inside = 0 <= left <= last
+    return (int(left) if inside else beside), np.float32(u - left)
 
 
-@njit(cache=True, nogil=True, fastmath={"contract"}, error_model="numpy")
+@njit(cache=True, nogil=True)
+def _places(
+    z: float,
+    x: float,
+    cosines: NDArray[np.float64],
+    sines: NDArray[np.float64],
+    rows: int,
+    where: NDArray[np.int64],
+    left: NDArray[np.float32],
+    right: NDArray[np.float32],
+) -> None:
+    """Find where a voxel's row goes in the projection of each tilt, and how much.
+
+    rows: of a padded projection; where: its first number in a flat one
+    """
+    middle, last, beside = (rows - PADDING + 1) / 2, rows - PADDING, rows - 2
+    for a in range(cosines.size):
+        u = x * cosines[a] + z * sines[a] + middle
+        slot, share = _slot(u, last, beside)
+        where[a] = (a * rows + slot) * LANES
+        right[a] = share
+        left[a] = np.float32(1) - share
+
+
+@njit(cache=True, nogil=True)
 def forward(
     volume: NDArray[np.float32],
     columns: NDArray[np.int32],
@@ -103,27 +132,23 @@ def forward(
 
     volume: (z, x, LANES)
     columns: (n, 2), the (z, x) that may hold anything
-    out: (tilt, 1 + u + 1, LANES), overwritten; the outer pixels catch what half
-        leaves the detector, and mean nothing
+    out: (tilt, 1 + u + 3, LANES), overwritten; the padding catches what leaves the
+        detector, and means nothing
     """
     middle_z, middle_x = (volume.shape[0] - 1) / 2, (volume.shape[1] - 1) / 2
-    middle_u, last = (out.shape[1] - 1) / 2, out.shape[1] - 2
+    tilts, rows = out.shape[0], out.shape[1]
+    where = np.empty(tilts, np.int64)
+    left, right = np.empty(tilts, np.float32), np.empty(tilts, np.float32)
+    numbers, sums = volume.reshape(-1), out.reshape(-1)
     out[:] = 0
     for c in range(columns.shape[0]):
         i, j = columns[c, 0], columns[c, 1]
-        for a in range(cosines.size):
-            u = (j - middle_x) * cosines[a] + (i - middle_z) * sines[a]
-            k, right = _place(u, middle_u)
-            if k < 0 or k > last:
-                continue
-            left = np.float32(1) - right
-            for s in range(LANES):
-                out[a, k, s] += left * volume[i, j, s]
-            for s in range(LANES):
-                out[a, k + 1, s] += right * volume[i, j, s]
+        _places(i - middle_z, j - middle_x, cosines, sines, rows, where, left, right)
+        first = (i * volume.shape[1] + j) * LANES
+        spread(sums, where, left, right, numbers, first, tilts)
 
 
-@njit(cache=True, nogil=True, fastmath={"contract"}, error_model="numpy")
+@njit(cache=True, nogil=True)
 def back(
     padded: NDArray[np.float32],
     columns: NDArray[np.int32],
@@ -133,25 +158,19 @@ def back(
 ) -> None:
     """Write a block's back projection, the exact adjoint of `forward`.
 
-    padded: (tilt, 1 + u + 1, LANES), its outer pixels 0
+    padded: (tilt, 1 + u + 3, LANES), its padding 0
     out: (z, x, LANES); only the columns are written
     """
     middle_z, middle_x = (out.shape[0] - 1) / 2, (out.shape[1] - 1) / 2
-    middle_u, last = (padded.shape[1] - 1) / 2, padded.shape[1] - 2
-    total = np.empty(LANES, np.float32)
+    tilts, rows = padded.shape[0], padded.shape[1]
+    where = np.empty(tilts, np.int64)
+    left, right = np.empty(tilts, np.float32), np.empty(tilts, np.float32)
+    sums, numbers = out.reshape(-1), padded.reshape(-1)
     for c in range(columns.shape[0]):
         i, j = columns[c, 0], columns[c, 1]
-        total[:] = 0
-        for a in range(cosines.size):
-            u = (j - middle_x) * cosines[a] + (i - middle_z) * sines[a]
-            k, right = _place(u, middle_u)
-            if k < 0 or k > last:
-                continue
-            left = np.float32(1) - right
-            for s in range(LANES):
-                total[s] += left * padded[a, k, s] + right * padded[a, k + 1, s]
-        for s in range(LANES):
-            out[i, j, s] = total[s]
+        _places(i - middle_z, j - middle_x, cosines, sines, rows, where, left, right)
+        first = (i * out.shape[1] + j) * LANES
+        collect(sums, first, where, left, right, numbers, tilts)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -160,28 +179,41 @@ def _ratio(
     background: NDArray[np.float32],
     exposure: NDArray[np.float32],
     padded: NDArray[np.float32],
-) -> float:
-    """Turn a projection into exposure * counts / expected; return the log-likelihood.
-
-    The likelihood leaves out what doesn't depend on the volume (log counts!).
-    """
+) -> None:
+    """Turn a padded projection into exposure * counts / expected counts."""
     tilts, pixels, _ = counts.shape
-    likelihood = 0.0
     for a in range(tilts):
         padded[a, 0, :] = 0
-        padded[a, pixels + 1, :] = 0
+        padded[a, pixels + 1 :, :] = 0
         for k in range(pixels):
             for s in range(LANES):
                 expected = exposure[a] * padded[a, k + 1, s] + background[a, k, s]
                 expected = max(expected, _SMALLEST)
-                likelihood -= expected
-                if counts[a, k, s] > 0:
-                    likelihood += counts[a, k, s] * math.log(expected)
                 padded[a, k + 1, s] = exposure[a] * counts[a, k, s] / expected
-    return likelihood
 
 
-@njit(cache=True, nogil=True, fastmath={"contract"}, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy")
+def _log_likelihood(
+    counts: NDArray[np.float32],
+    background: NDArray[np.float32],
+    exposure: NDArray[np.float32],
+    padded: NDArray[np.float32],
+) -> float:
+    """Return that of a padded projection, but for what the volume can't change."""
+    tilts, pixels, _ = counts.shape
+    total = 0.0
+    for a in range(tilts):
+        for k in range(pixels):
+            for s in range(LANES):
+                expected = exposure[a] * padded[a, k + 1, s] + background[a, k, s]
+                expected = max(expected, _SMALLEST)
+                total -= expected
+                if counts[a, k, s] > 0:  # log counts! is left out
+                    total += counts[a, k, s] * math.log(expected)
+    return total
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
 def em(
     volume: NDArray[np.float32],
     counts: NDArray[np.float32],
@@ -203,25 +235,39 @@ def em(
     report: (3,), of the last step: sum of squared changes, of squares after it,
         log-likelihood before it
     """
-    padded = np.zeros((counts.shape[0], counts.shape[1] + 2, LANES), np.float32)
-    step = np.zeros_like(volume)
-    for _ in range(n_iter):
+    tilts, rows = counts.shape[0], counts.shape[1] + PADDING
+    padded = np.zeros((tilts, rows, LANES), np.float32)
+    numbers = padded.reshape(-1)
+    where = np.empty(tilts, np.int64)
+    left, right = np.empty(tilts, np.float32), np.empty(tilts, np.float32)
+    step = np.empty(LANES, np.float32)
+    moved, there = np.zeros(LANES), np.zeros(LANES)
+    middle_z, middle_x = (volume.shape[0] - 1) / 2, (volume.shape[1] - 1) / 2
+    for n in range(n_iter):
+        is_last = n == n_iter - 1
         forward(volume, columns, cosines, sines, padded)
-        report[2] = _ratio(counts, background, exposure, padded)
-        back(padded, columns, cosines, sines, step)
-        report[0] = report[1] = 0.0
+        if is_last:
+            report[2] = _log_likelihood(counts, background, exposure, padded)
+        _ratio(counts, background, exposure, padded)
         for c in range(columns.shape[0]):
             i, j = columns[c, 0], columns[c, 1]
             if weight[i, j] <= 0:
                 volume[i, j, :] = 0
                 continue
+            _places(
+                i - middle_z, j - middle_x, cosines, sines, rows, where, left, right
+            )
+            collect(step, 0, where, left, right, numbers, tilts)
             scale = np.float32(1) / weight[i, j]
+            if is_last:
+                for s in range(LANES):
+                    old = volume[i, j, s]
+                    new = old * (step[s] * scale)
+                    moved[s] += (new - old) * (new - old)
+                    there[s] += new * new
             for s in range(LANES):
-                old = volume[i, j, s]
-                new = old * step[i, j, s] * scale
-                volume[i, j, s] = new
-                report[0] += (new - old) * (new - old)
-                report[1] += new * new
+                volume[i, j, s] *= step[s] * scale
+    report[0], report[1] = moved.sum(), there.sum()
 
 
 @njit(cache=True, nogil=True)
@@ -243,8 +289,8 @@ def sensitivity(
         i, j = columns[c, 0], columns[c, 1]
         total = np.float32(0)
         for a in range(cosines.size):
-            u = (j - middle_x) * cosines[a] + (i - middle_z) * sines[a]
-            k, right = _place(u, middle_u)
+            u = (j - middle_x) * cosines[a] + (i - middle_z) * sines[a] + middle_u
+            k, right = _slot(u, pixels, -2)
             share = np.float32(0)
             if 1 <= k <= pixels:
                 share += np.float32(1) - right

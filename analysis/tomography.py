@@ -20,6 +20,7 @@ from cryoline.analysis.errors import KernelInputError
 from cryoline.analysis.expectation import Convergence, Expectation, columns_of
 from cryoline.analysis.projector import (
     LANES,
+    PADDING,
     back,
     for_each_block,
     forward,
@@ -82,7 +83,8 @@ def project(
     _, nz, nx, slices = values.shape
     columns = columns_of(np.ones((nz, nx), bool))
     blocks = to_blocks(values)
-    shape = (len(blocks), angles.size, (width or nx) + 2, LANES)
+    pixels = width or nx
+    shape = (len(blocks), angles.size, pixels + PADDING, LANES)
     padded = np.zeros(shape, np.float32)
     cosines, sines = np.cos(angles), np.sin(angles)
 
@@ -90,7 +92,7 @@ def project(
         forward(blocks[block], columns, cosines, sines, padded[block])
 
     for_each_block(work, range(len(blocks)), threads)
-    return _like(volume, from_blocks(padded[:, :, 1:-1], slices))
+    return _like(volume, from_blocks(padded[:, :, 1 : 1 + pixels], slices))
 
 
 def backproject(
@@ -114,7 +116,7 @@ def backproject(
             f"{values.shape[3]}; y is the same in both"
         )
     columns = columns_of(np.ones((nz, nx), bool))
-    padded = to_blocks(np.pad(values, ((0, 0), (0, 0), (1, 1), (0, 0))))
+    padded = to_blocks(np.pad(values, ((0, 0), (0, 0), (1, PADDING - 1), (0, 0))))
     blocks = np.zeros((len(padded), nz, nx, LANES), np.float32)
     cosines, sines = np.cos(angles), np.sin(angles)
 

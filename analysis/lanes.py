@@ -1,0 +1,129 @@
+"""A row of LANES numbers of one voxel, held in vector registers over all its tilts.
+
+numba turns plain loops over such rows into code that must expect its arrays to
+overlap, and writes each sum back to memory after each tilt. So the two inner loops of
+the projector are written here in the compiler's own terms; nothing else is.
+"""
+
+from typing import Any, Final
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+__all__ = ["LANES", "collect", "spread"]
+
+LANES: Final = 64
+"""Numbers in a row: four registers of 512 bits, or eight of 256."""
+_WIDTH: Final = 16
+_PARTS: Final = LANES // _WIDTH
+_FLOAT: Final = ir.FloatType()
+_VECTOR: Final = ir.VectorType(_FLOAT, _WIDTH)
+_ALIGN: Final = 4
+_INDEX: Final = ir.IntType(64)
+
+
+@intrinsic
+def spread(typing_context, out, where, left, right, volume, first, tilts):  # type: ignore[no-untyped-def]
+    """Add a row of the volume, weighted, to two neighbouring rows of each tilt.
+
+    out[where[a] : + LANES] += left[a] * row, and right[a] * row to the next LANES
+    numbers, for each tilt a; row is volume[first : first + LANES], all arrays flat.
+    """
+    signature = types.void(out, where, left, right, volume, types.intp, types.intp)
+
+    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        out, where, left, right, volume = _data(context, builder, signature, args)
+        row = _load(builder, volume, args[5])
+        with cgutils.for_range(builder, args[6]) as loop:
+            place = builder.load(builder.gep(where, [loop.index]))
+            for weights, begin in (
+                (left, place),
+                (right, builder.add(place, ir.Constant(_INDEX, LANES))),
+            ):
+                weight = _same(
+                    builder, builder.load(builder.gep(weights, [loop.index]))
+                )
+                for part, number in enumerate(row):
+                    pointer = _pointer(builder, out, begin, part)
+                    total = builder.load(pointer, align=_ALIGN)
+                    total = _fma(builder, weight, number, total)
+                    builder.store(total, pointer, align=_ALIGN)
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@intrinsic
+def collect(typing_context, out, first, where, left, right, rows, tilts):  # type: ignore[no-untyped-def]
+    """Write the weighted sum of two neighbouring rows of each tilt.
+
+    out[first : first + LANES] = sum over the tilts a of left[a] * rows[where[a] : +
+    LANES] and right[a] * the next LANES numbers, all arrays flat.
+    """
+    signature = types.void(out, types.intp, where, left, right, rows, types.intp)
+
+    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        out, where, left, right, rows = _data(context, builder, signature, args)
+        zero = ir.Constant(_VECTOR, [0.0] * _WIDTH)
+        sums = [cgutils.alloca_once_value(builder, zero) for _ in range(_PARTS)]
+        for total in sums:
+            builder.store(zero, total)
+        with cgutils.for_range(builder, args[6]) as loop:
+            place = builder.load(builder.gep(where, [loop.index]))
+            for weights, begin in (
+                (left, place),
+                (right, builder.add(place, ir.Constant(_INDEX, LANES))),
+            ):
+                weight = _same(
+                    builder, builder.load(builder.gep(weights, [loop.index]))
+                )
+                for total, number in zip(
+                    sums, _load(builder, rows, begin), strict=True
+                ):
+                    builder.store(
+                        _fma(builder, weight, number, builder.load(total)), total
+                    )
+        for part, total in enumerate(sums):
+            pointer = _pointer(builder, out, args[1], part)
+            builder.store(builder.load(total), pointer, align=_ALIGN)
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+def _data(context: Any, builder: Any, signature: Any, args: Any) -> list[Any]:
+    """Return where the arrays among the arguments begin, in their order."""
+    return [
+        context.make_array(kind)(context, builder, value).data
+        for kind, value in zip(signature.args, args, strict=True)
+        if isinstance(kind, types.Array)
+    ]
+
+
+def _pointer(builder: Any, array: Any, first: Any, part: int) -> Any:
+    index = builder.add(first, ir.Constant(_INDEX, part * _WIDTH))
+    return builder.bitcast(builder.gep(array, [index]), _VECTOR.as_pointer())
+
+
+def _load(builder: Any, array: Any, first: Any) -> list[Any]:
+    return [
+        builder.load(_pointer(builder, array, first, part), align=_ALIGN)
+        for part in range(_PARTS)
+    ]
+
+
+def _same(builder: Any, number: Any) -> Any:
+    """Return a vector whose numbers are all this one."""
+    empty = ir.Constant(_VECTOR, ir.Undefined)
+    first = builder.insert_element(empty, number, ir.Constant(ir.IntType(32), 0))
+    mask = ir.Constant(ir.VectorType(ir.IntType(32), _WIDTH), [0] * _WIDTH)
+    return builder.shuffle_vector(first, empty, mask)
+
+
+def _fma(builder: Any, a: Any, b: Any, c: Any) -> Any:
+    kind = ir.FunctionType(_VECTOR, [_VECTOR] * 3)
+    name = f"llvm.fma.v{_WIDTH}f32"
+    function = cgutils.get_or_insert_function(builder.module, kind, name)
+    return builder.call(function, [a, b, c])

@@ -14,7 +14,13 @@ import typer
 from rich.console import Console
 from rich.table import Column, Table
 
-from cryoline.acquisition import cli_check, cli_dose, cli_files, cli_sample
+from cryoline.acquisition import (
+    cli_check,
+    cli_doctor,
+    cli_dose,
+    cli_files,
+    cli_sample,
+)
 from cryoline.acquisition.cli_options import (
     OUT,
     ConfigOption,
@@ -22,7 +28,6 @@ from cryoline.acquisition.cli_options import (
     print_json,
     read_config,
 )
-from cryoline.acquisition.config import find_config
 from cryoline.acquisition.errors import CryolineError
 from cryoline.acquisition.mistakes import MISTAKES, say
 from cryoline.plugins import registry
@@ -272,27 +277,7 @@ def plugins(
         raise typer.Exit(1)
 
 
-@app.command()
-def doctor(config: ConfigOption = None, as_json: JsonOption = False) -> None:
-    """Check this machine, the configuration, each IOC and each service; exit 1 if ill.
-
-    Example: cryoline doctor --config lab/instrument.toml
-    """
-    from cryoline.acquisition.doctor import examine
-
-    findings = examine(find_config(config))
-    if as_json:
-        print_json([finding.as_dict() for finding in findings])
-    else:
-        table = Table("", "what", "found", "what to do")
-        for finding in findings:
-            mark = "[green]ok[/]" if finding.is_well else "[red]ill[/]"
-            table.add_row(mark, finding.what, finding.found, finding.remedy)
-        OUT.print(table)
-    if not all(finding.is_well for finding in findings):
-        raise typer.Exit(1)
-
-
+app.command()(cli_doctor.doctor)
 app.command()(cli_dose.blank)
 app.command("import")(cli_files.import_)
 app.command("export")(cli_files.export_)

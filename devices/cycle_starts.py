@@ -11,7 +11,7 @@ from cryoline.devices.cycling_steps import (
     VoltageScan,
 )
 
-__all__ = ["find_cycle_starts"]
+__all__ = ["directions", "find_cycle_starts"]
 
 
 def find_cycle_starts(
@@ -25,17 +25,17 @@ def find_cycle_starts(
     one before went the other way. Rests, tags and held potentials do not count; of a
     program of nothing else the first step begins the only cycle.
     """
-    directions = [
+    ways = [
         0.0 if index in lead_in else direction
-        for index, direction in enumerate(_directions(steps))
+        for index, direction in enumerate(directions(steps))
     ]
-    first = next((d for d in directions if d), 0.0)
+    first = next((way for way in ways if way), 0.0)
     starts: list[int] = []
     before = -first
-    for index, direction in enumerate(directions):
-        if first and direction == first and before == -first:
+    for index, way in enumerate(ways):
+        if first and way == first and before == -first:
             starts.append(index)
-        before = direction or before
+        before = way or before
     if not starts:
         does_something = (
             i for i, step in enumerate(steps) if not isinstance(step, Loop | Tag)
@@ -44,8 +44,12 @@ def find_cycle_starts(
     return starts[0] if len(starts) == 1 else tuple(starts)
 
 
-def _directions(steps: Sequence[Step]) -> list[float]:
-    """Return for each step the sign of its current or sweep; 0 if it has none."""
+def directions(steps: Sequence[Step]) -> list[float]:
+    """Return for each lowered step the sign of its current or sweep; 0 if it has none.
+
+    A sweep from where the cell is, before any potential is known, went the other way
+    than the next one.
+    """
     found: list[float] = []
     last_v: float | None = None
     pending: int | None = None  # a sweep from a potential that nobody knows yet
@@ -64,7 +68,6 @@ def _directions(steps: Sequence[Step]) -> list[float]:
         elif _potential(step) is not None:
             last_v = _potential(step)
         if pending is not None and pending < index and direction:
-            # It led to where the next one begins, so it went the other way.
             found[pending] = -direction
             pending = None
         found.append(direction)

@@ -85,13 +85,13 @@ class Record(StepModel):
 
 
 class Harvest(StepModel):
-    """When the instrument finishes early: at the end of one step, if any of this holds.
+    """When the instrument finishes early: at the end of a step, if any of this holds.
 
-    The step is the one that leaves the electrode in the state wanted, so that the
-    program never finishes in another.
+    The step, or each of several, is one that leaves the electrode in the state wanted,
+    so that the program never finishes in another.
     """
 
-    after_step: _Index
+    after_step: _Index | tuple[_Index, ...]
     cycle_count: Annotated[int, Field(ge=1)] | None = None
     """The present cycle is this one, or a later."""
     throughput_mah: Positive | None = None
@@ -99,7 +99,8 @@ class Harvest(StepModel):
     lithiation_mah: Positive | None = None
     """Charge of lithiation in the present cycle."""
     retention: Annotated[float, Field(gt=0, lt=10)] | None = None
-    """Delithiation of the present cycle over that of the reference cycle, at most."""
+    """Capacity of the present cycle over that of the reference cycle, at most; by the
+    charge in the direction of the step that has ended."""
     reference_cycle: Annotated[int, Field(ge=1)] = 2
 
     @model_validator(mode="after")
@@ -172,13 +173,11 @@ class Program(StepModel):
         starts = self.cycle_starts_at_step
         if starts is None:
             starts = find_cycle_starts(steps, lead_in)
-        elif isinstance(starts, int):
-            starts = _place("cycle_starts_at_step", starts, places)
         else:
-            starts = tuple(_place("cycle_starts_at_step", s, places) for s in starts)
+            starts = _places("cycle_starts_at_step", starts, places)
         harvest = self.harvest
         if harvest is not None:
-            after = _place("harvest.after_step", harvest.after_step, ends)
+            after = _places("harvest.after_step", harvest.after_step, ends)
             harvest = harvest.model_copy(update={"after_step": after})
         return self.model_copy(
             update={
@@ -211,8 +210,16 @@ def _goto(index: int, loop: Loop, places: list[int], tags: dict[str, int]) -> in
     return places[goto]
 
 
+def _places(
+    key: str, index: int | tuple[int, ...], places: list[int]
+) -> int | tuple[int, ...]:
+    """Return the lowered index of a step, or of each of several."""
+    if isinstance(index, tuple):
+        return tuple(_place(key, one, places) for one in index)
+    return _place(key, index, places)
+
+
 def _place(key: str, index: int, places: list[int]) -> int:
-    """Return the lowered index of a step."""
     if index >= len(places):
         raise ValueError(f"{key}: no step {index}; give 0..{len(places) - 1}")
     return places[index]

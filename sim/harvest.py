@@ -30,7 +30,7 @@ class HarvestWatch:
         cycle_charges_mah: lithiation and delithiation of the present cycle
         """
         wanted = self._harvest
-        if wanted is None or step_index != wanted.after_step:
+        if wanted is None or step_index not in wanted.after_steps:
             return False
         lithiation_mah, delithiation_mah = cycle_charges_mah
         capacity_mah = delithiation_mah if direction > 0 else lithiation_mah

@@ -119,12 +119,15 @@ def _harvest(top: Fields, steps: tuple[Step, ...]) -> Harvest | None:
         return None
     conditions = ("cycle_count", "throughput_mah", "lithiation_mah", "retention")
     fields = top.within("harvest", ("after_step",), (*conditions, "reference_cycle"))
-    after = fields.integer("after_step", 0, len(steps) - 1)
-    _refuse_idle(fields, "after_step", after, steps)
+    after = fields.integers("after_step", 0, len(steps) - 1)
+    for step in after:
+        _refuse_idle(fields, "after_step", step, steps)
+    if not after:
+        fields.refuse("after_step is missing; give the step, or a list of steps")
     if not any(fields.has(key) for key in conditions):
         fields.refuse(f"holds no condition; give one of {', '.join(conditions)}")
     return Harvest(
-        after,
+        frozenset(after),
         fields.integer("cycle_count", 1, CYCLES_MAX)
         if fields.has("cycle_count")
         else None,

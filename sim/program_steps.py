@@ -120,9 +120,9 @@ class RecordRule:
 
 @dataclass(frozen=True)
 class Harvest:
-    """Finish at the end of `after_step` when any of the rest holds."""
+    """Finish at the end of one of `after_steps` when any of the rest holds."""
 
-    after_step: int
+    after_steps: frozenset[int]
     cycle_count: int | None = None
     throughput_mah: float | None = None
     lithiation_mah: float | None = None

@@ -20,6 +20,7 @@ from cryoline.plugins import registry
 
 __all__ = [
     "ENVIRONMENT_VARIABLE",
+    "ColdSection",
     "Config",
     "CustodySection",
     "DeviceSection",
@@ -95,6 +96,17 @@ class DoseSection(_Section):
     """Wall time that a session may hang with an armed beam before it is blanked."""
 
 
+class ColdSection(_Section):
+    """How long the microscope's stage stays cold on one filling."""
+
+    stage: str = "stage"
+    """Name of the device whose ``ln2_percent`` is asked."""
+    ln2_lasts_s: Annotated[float, Field(gt=0)] | None = None
+    """Instrument time in which a full dewar empties, as measured."""
+    ln2_reserve_percent: Annotated[float, Field(ge=0, lt=100)] = 10.0
+    """What must be left at the end of a plan."""
+
+
 class CustodySection(_Section):
     """Where it is kept how cold each specimen stayed, and where it is."""
 
@@ -123,6 +135,7 @@ class Config(_Section):
     epics: EpicsSection = EpicsSection()
     tiled: TiledSection = TiledSection()
     dose: DoseSection = DoseSection()
+    cold: ColdSection = ColdSection()
     custody: CustodySection = CustodySection()
     devices: dict[str, DeviceSection] = {}
     paths: dict[str, PathSection] = {}

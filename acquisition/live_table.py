@@ -1,5 +1,6 @@
-"""A table of the last point, at most one row a second, however fast points come."""
+"""What a run does, a line at a time: the last point, or what was exposed."""
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
@@ -12,9 +13,10 @@ _NUMBER_WIDTH: Final = 10
 
 
 class LiveTable(DocumentRouter):
-    """Print the newest row of each stream of pages; rows in between are not lost.
+    """Print the newest row of each stream of pages, and a line for each exposure.
 
-    They are in the journal; this only shows that something happens, and what.
+    Rows come at most once a second; those in between are in the journal. Images to
+    track by have no line of their own: what they found is in that of their tilt.
     """
 
     def __init__(
@@ -31,10 +33,13 @@ class LiveTable(DocumentRouter):
         self._columns: dict[str, dict[str, str]] = {}
         self._last_s: dict[str, float] = {}
         self._rows: dict[str, int] = {}
+        self._is_tracking: dict[str, bool] = {}
+        self._tilts = 0
 
     def start(self, doc: Any) -> None:
         """Name the run."""
         self._columns.clear()
+        self._tilts = len(doc.get("angles_deg", ()))
         self._write(
             f"scan {doc.get('scan_id')}  {doc.get('plan_name')}  "
             f"{doc.get('specimen', '')}  uid {doc['uid'][:8]}"
@@ -50,9 +55,18 @@ class LiveTable(DocumentRouter):
         }
         self._columns[doc["uid"]] = heads
         self._rows[doc["uid"]] = 0
+        self._is_tracking[doc["uid"]] = doc.get("name") == "tracking"
 
     def event(self, doc: Any) -> None:
-        """Leave single events out: baseline and the like are no live data."""
+        """Show what was exposed, and what for; baseline and the like are left out."""
+        data = doc["data"]
+        if "dose_after_e_per_nm2" not in data or self._is_tracking[doc["descriptor"]]:
+            return
+        parts = []
+        if "tilt_index" in data:
+            parts.append(_tilt(data, self._tilts))
+        parts.append(_dose(data))
+        self._write("  ".join(parts))
 
     def event_page(self, doc: Any) -> None:
         """Show the last row of a page."""
@@ -75,6 +89,25 @@ class LiveTable(DocumentRouter):
         counts = ", ".join(f"{n} {s}" for s, n in doc.get("num_events", {}).items())
         reason = f": {doc['reason']}" if doc.get("reason") else ""
         self._write(f"{doc['exit_status']}{reason} ({counts})")
+
+
+def _tilt(data: Mapping[str, Any], tilts: int) -> str:
+    """Return which tilt was mapped, and how still the specimen was."""
+    text = f"tilt {data['tilt_index'] + 1:.0f}/{tilts} {data['tilt_target_deg']:+g} deg"
+    drift = data.get("tilt_drift_nm_per_min", math.nan)
+    if not math.isfinite(drift):
+        return f"{text}  no image"
+    is_at_rest = data.get("tilt_at_rest") == 1.0
+    return f"{text}  drift {drift:.2g} nm/min{'' if is_at_rest else ', NOT AT REST'}"
+
+
+def _dose(data: Mapping[str, Any]) -> str:
+    after = data["dose_after_e_per_nm2"]
+    left = max(0.0, data.get("dose_limit_e_per_nm2", math.nan) - after)
+    return (
+        f"+{data['dose_fluence_e_per_nm2']:.3g} e/nm2: {after:.3g} received, "
+        f"{left:.3g} left"
+    )
 
 
 def _aligned(columns: Mapping[str, str], cells: Sequence[str], row: str) -> str:

@@ -190,7 +190,10 @@ class Beam(BeamPanel):
         """Return the instrument's reason for refusing, or why it is interlocked."""
         if self._get(self.interlock):
             return f"interlock: {self._get(self.interlock_reason)}"
-        return str(self._get(self.message)) or "it gives no reason"
+        return str(self._get(self.message)) or (
+            "it took the request, and was blanked again: by its dead-man (a server "
+            "that was frozen has missed the beats), or by somebody; try again"
+        )
 
     # Current -----------------------------------------------------------------------
 

@@ -7,14 +7,15 @@ computer's. Signs are BioLogic's, which are ours: oxidation is positive.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cryoline.plugins.biologic_columns import TIME, BiologicColumns, table_of
 from cryoline.plugins.cycling_table import CyclingTable
 from cryoline.plugins.errors import ForeignFile, ReaderError
 
@@ -30,37 +31,14 @@ _TECHNIQUES: Final = {
     "Cyclic Voltammetry Advanced": "cyclic-voltammetry",
 }
 
-_TIME: Final = {"time/s": 1.0}
-_POTENTIAL: Final = {"Ewe/V": 1.0, "<Ewe>/V": 1.0, "Ecell/V": 1.0}
-_CURRENT: Final = {"<I>/mA": 1e-3, "I/mA": 1e-3, "<I>/A": 1.0, "I/A": 1.0}
-_CHARGE: Final = {"(Q-Qo)/mA.h": 1.0, "(Q-Qo)/C": 1 / 3.6}
-_INCREMENT: Final = {"dq/mA.h": 1.0, "dQ/mA.h": 1.0, "dQ/C": 1 / 3.6, "dq/C": 1 / 3.6}
-
 _EXPONENT: Final = re.compile(r"E[+-]\d{3}$")
-
-_REVERSAL: Final = 0.02
-"""[A] assumption: a scan has turned when it came back by this part of its span."""
-
-
-class _File(NamedTuple):
-    source: str
-    header: str
-    first_row_line: int
-    columns: Mapping[str, NDArray[np.float64]]
 
 
 def read_mpt(path: Path) -> CyclingTable:
     """Read one EC-Lab text export of cycling or voltammetry.
 
-    The counter is the sum of the file's own charge increments (`dq`), or its
-    cumulative charge (`Q-Qo`) where it has none; `Q charge/discharge` starts anew in
-    each half cycle and is not used. Half cycles and cycles are the file's where it
-    names them. Else a voltammogram's half cycle is a sweep, from one reversal of the
-    control potential to the next (its `ox/red` is the sign of the current, which
-    changes in mid-sweep); any other technique's follows `ox/red`; and two half cycles
-    make a cycle.
-
-    Raises ReaderError with file, line and column if it is foreign or incomplete.
+    What its columns mean is in `biologic_columns`. Raises ReaderError with file, line
+    and column if it is foreign or incomplete.
 
     Example
     -------
@@ -68,29 +46,10 @@ def read_mpt(path: Path) -> CyclingTable:
     >>> len(table), table.technique  # doctest: +SKIP
     (2767, 'galvanostatic-cycling')
     """
-    file = _parse(path)
-    technique = _technique(file.header)
-    charge_mah = _counter(file)
-    half_cycle = _half_cycle(file, technique)
-    if "cycle number" in file.columns:
-        cycle_number = _integers(file.columns["cycle number"])
-    else:
-        cycle_number = 1 + half_cycle // 2
-    return CyclingTable(
-        time_s=_required(file, _TIME),
-        potential_v=_required(file, _POTENTIAL),
-        current_a=_required(file, _CURRENT),
-        charge_mah=charge_mah,
-        cycle_number=cycle_number,
-        half_cycle=half_cycle,
-        source=file.source,
-        technique=technique,
-        started=_started(file.header),
-        step_index=_integers(file.columns["Ns"]) if "Ns" in file.columns else None,
-    )
+    return table_of(_parse(path))
 
 
-def _parse(path: Path) -> _File:
+def _parse(path: Path) -> BiologicColumns:
     try:
         content = _decode(path.read_bytes())
     except OSError as error:
@@ -114,7 +73,15 @@ def _parse(path: Path) -> _File:
         )
     table = _numbers(path, names, rows, first_line=count + 1)
     columns = {name: table[:, k].copy() for k, name in enumerate(names)}
-    return _File(str(path), "\n".join(lines[: count - 1]), count + 1, columns)
+    header = "\n".join(lines[: count - 1])
+    return BiologicColumns(
+        source=str(path),
+        columns=columns,
+        technique=_technique(header),
+        started=_started(header),
+        where=f"{path}, line {count}",
+        remedy="add it to the variables of EC-Lab's text export",
+    )
 
 
 def _decode(content: bytes) -> str:
@@ -135,7 +102,7 @@ def _header_count(path: Path, lines: Sequence[str]) -> int:
         )
     count = int(match[1])
     last = lines[count - 1] if 3 <= count <= len(lines) else ""
-    if "\t" not in last or not any(name in last.split("\t") for name in _TIME):
+    if "\t" not in last or not any(name in last.split("\t") for name in TIME):
         raise ReaderError(
             f"{path}, line 2: says {count} header lines, but line {count} of "
             f"{len(lines)} holds no column names (with 'time/s'); "
@@ -189,57 +156,6 @@ def _not_a_number(names: Sequence[str], cells: Sequence[str]) -> tuple[str, str]
         except ValueError:
             return name, cell
     raise AssertionError("every cell is a number")
-
-
-def _required(file: _File, choices: Mapping[str, float]) -> NDArray[np.float64]:
-    """Return the first of the columns that the file has, in our unit."""
-    for name, factor in choices.items():
-        if name in file.columns:
-            return file.columns[name] * factor
-    raise ReaderError(
-        f"{file.source}, line {file.first_row_line - 1}: no column "
-        f"{' or '.join(repr(name) for name in choices)}; "
-        "add it to the variables of EC-Lab's text export"
-    )
-
-
-def _counter(file: _File) -> NDArray[np.float64]:
-    """Return the charge since the first row's interval began, mAh."""
-    for name, factor in _INCREMENT.items():
-        if name in file.columns:
-            return np.cumsum(file.columns[name]) * factor
-    return _required(file, _INCREMENT | _CHARGE)
-
-
-def _half_cycle(file: _File, technique: str) -> NDArray[np.int64]:
-    if "half cycle" in file.columns:
-        return _integers(file.columns["half cycle"])
-    if technique == "cyclic-voltammetry":
-        return _sweeps(_required(file, {"control/V": 1.0} | _POTENTIAL))
-    direction = _required(file, {"ox/red": 1.0})
-    return np.cumsum(np.diff(direction, prepend=direction[:1]) != 0).astype(np.int64)
-
-
-def _sweeps(potential_v: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Number the sweeps of a scan; each ends at its outermost potential."""
-    back_v = _REVERSAL * np.ptp(potential_v)
-    number = np.zeros(potential_v.size, dtype=np.int64)
-    low = high = 0
-    direction = 0
-    for k, potential in enumerate(potential_v):
-        high = k if potential >= potential_v[high] else high
-        low = k if potential <= potential_v[low] else low
-        if direction >= 0 and potential < potential_v[high] - back_v:
-            number[high + 1 :] += direction  # the first sweep turned from nothing
-            direction, low = -1, k
-        elif direction <= 0 and potential > potential_v[low] + back_v:
-            number[low + 1 :] -= direction
-            direction, high = 1, k
-    return number
-
-
-def _integers(column: NDArray[np.float64]) -> NDArray[np.int64]:
-    return np.rint(column).astype(np.int64)
 
 
 def _technique(header: str) -> str:

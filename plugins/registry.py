@@ -39,8 +39,8 @@ def available(group: str) -> tuple[Plugin, ...]:
 
     Example
     -------
-    >>> [p.name for p in available("cryoline.readers")]
-    ['arbin.parquet', 'bdf.csv', 'bdf.parquet', 'landt.csv', 'maccor.txt', 'mpt']
+    >>> [p.name for p in available("cryoline.exporters")]
+    ['bdf', 'bdf-parquet']
     """
     return tuple(
         sorted(

@@ -330,7 +330,12 @@ def test_a_wrong_specimen_is_said_before_anything_is_written(
 @pytest.mark.parametrize(
     "name",
     [
+        "Pt_poly_cv_CUT.mpt",
+        "cv.issue_217.mpt",
+        "gcpl.issue_211.mpr",
         "gcpl.issue_211.mpt",
+        "test.ndax",
+        "SINTEF__LiGrR2032__2024-04-30__25degC__Landt.bdf.csv",
         "SINTEF__LiGrR2032__2024-04-30__25degC__Landt.csv",
         "maccor_001.txt",
         "anode_half_cell_raw.parquet",

@@ -271,12 +271,16 @@ class Panel:
         self._records[name].set(values)
         _process(self._records[name])
 
-    def invalidate(self) -> None:
-        """Mark every reading as INVALID: the world behind it is gone."""
-        for name, record in self._records.items():
-            if name.endswith("_RBV"):
-                record.set_alarm(alarm.INVALID_ALARM, alarm.COMM_ALARM)
-                _process(record)
+    def invalidate(self, *names: str) -> None:
+        """Mark these readings, or all, as INVALID: what is behind them is gone.
+
+        Showing a reading again makes it valid.
+        """
+        for name in names or [n for n in self._records if n.endswith("_RBV")]:
+            record = self._records[name]
+            record.set_alarm(alarm.INVALID_ALARM, alarm.COMM_ALARM)
+            _process(record)
+            self._shown.pop(name, None)
 
     def _show_message(self) -> None:
         # A list of bytes would be cut in the middle of a character: cut, then decode.

@@ -13,8 +13,7 @@ class Tally:
     """The counters of one program. Charges are in mAh, lithiation is negative."""
 
     def __init__(self, program: Program) -> None:
-        starts = program.cycle_starts_at_step
-        self._starts = (starts,) if isinstance(starts, int) else starts or ()
+        self._starts = _indices(program.cycle_starts_at_step)
         self._harvest = program.harvest
         self._cycle_seen = False
         self._direction = 0.0
@@ -54,7 +53,7 @@ class Tally:
     def is_ripe(self, index: int) -> bool:
         """Whether the harvest is due now that this step has ended."""
         harvest = self._harvest
-        if harvest is None or index != harvest.after_step:
+        if harvest is None or index not in _indices(harvest.after_step):
             return False
         return (
             _reached(self.cycle_number, harvest.cycle_count)
@@ -70,6 +69,10 @@ class Tally:
             and self.cycle_number > harvest.reference_cycle
             and self._cycle_mah[1] <= harvest.retention * reference_mah
         )
+
+
+def _indices(places: int | tuple[int, ...] | None) -> tuple[int, ...]:
+    return (places,) if isinstance(places, int) else places or ()
 
 
 def _reached(value: float, wanted: float | None) -> bool:

@@ -2,11 +2,11 @@
 
 import argparse
 import logging
-import os
 import sys
 from importlib import import_module
 from pathlib import Path
 
+from cryoline.ioc.process import set_server_environment
 from cryoline.sim.prefixes import GROUPS, groups, prefixes
 
 
@@ -22,15 +22,7 @@ def main() -> int:
     logging.basicConfig(
         level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(message)s"
     )
-    # EPICS reads these when its library is loaded: before the imports below.
-    os.environ.update(
-        EPICS_CAS_SERVER_PORT=str(options.port),
-        EPICS_CAS_INTF_ADDR_LIST="127.0.0.1",
-        EPICS_CAS_BEACON_ADDR_LIST="127.0.0.1",
-        EPICS_CAS_AUTO_BEACON_ADDR_LIST="NO",
-        EPICS_CA_ADDR_LIST="127.0.0.1",
-        EPICS_CA_AUTO_ADDR_LIST="NO",
-    )
+    set_server_environment(options.port)
     from softioc.softioc import safeEpicsExit
 
     from cryoline.sim.iocs.server import InstrumentServer

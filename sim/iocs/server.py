@@ -8,12 +8,11 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, Final
 
-from epicscorelibs.ioc import iocshCmd
-from softioc import builder, softioc
-
 from cryoline.ioc.dispatcher import Dispatcher
 from cryoline.ioc.loopback import confine_to_loopback
 from cryoline.ioc.panel import Panel
+from cryoline.ioc.serving import begin_serving
+from cryoline.ioc.vital_signs import declare_vital_signs
 from cryoline.sim.errors import RefusedError, WorldGoneError
 from cryoline.sim.readiness import announce
 from cryoline.sim.rpc import AsyncWorldClient
@@ -66,12 +65,7 @@ class InstrumentServer:
         # These stand for an instrument each, and show that it lives.
         self._alive = [g for g in prefixes if g not in ("lab", "truth")]
         for group in self._alive:
-            panel = self.panels[group]
-            panel.count(
-                "Heartbeat_RBV", "Counts up twice a second of wall time", "beats"
-            )
-            panel.number("InstrumentTime_RBV", "Time of the instrument", "s", 0, 1e12)
-            panel.text("BootId_RBV", "Changes when the world restarts")
+            declare_vital_signs(self.panels[group])
         declare(self)
 
     @property
@@ -85,10 +79,7 @@ class InstrumentServer:
             signal.signal(number, lambda *_: self._ended.set())
         thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         thread.start()
-        builder.LoadDatabase()
-        # Where it may, EPICS locks all memory of the process: 150 MB more for each.
-        iocshCmd(b"var dbThreadRealtimeLock 0")
-        softioc.iocInit(self.dispatcher, enable_pva=False)
+        begin_serving(self.dispatcher)
         confine_to_loopback(port)
         for begin in self.at_start:
             begin(socket)

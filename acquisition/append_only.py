@@ -18,7 +18,7 @@ from typing import Final, Literal
 from cryoline.acquisition.errors import RecordsError
 from cryoline.acquisition.file_system import network_file_system_of
 
-__all__ = ["AppendOnlyFile", "FileKind", "Step"]
+__all__ = ["AppendOnlyFile", "FileKind", "Step", "statements"]
 
 Step = Literal["read", "write", "commit", "committed"]
 """Where a process may be held, or die: before a transaction that reads or writes,
@@ -206,7 +206,7 @@ class AppendOnlyFile:
                 f"file as {self._kind.key} in instrument.toml"
             )
         # executescript would commit first; a trigger holds semicolons.
-        for statement in _statements(self._kind.schema):
+        for statement in statements(self._kind.schema):
             connection.execute(statement)
         connection.execute(f"PRAGMA application_id = {self._kind.application_id}")
         connection.execute(f"PRAGMA user_version = {self._kind.version}")
@@ -239,7 +239,7 @@ def _version(connection: sqlite3.Connection) -> int:
     return int(connection.execute("PRAGMA user_version").fetchone()[0])
 
 
-def _statements(script: str) -> Iterator[str]:
+def statements(script: str) -> Iterator[str]:
     """Split a script into its statements, as SQLite sees them."""
     statement = ""
     for part in script.split(";"):

@@ -1,5 +1,7 @@
 """The dose ledger: what each region of a specimen has received, and may yet receive.
 
+What is ruled on is the fullest cell of the specimen's map, whatever has hit it.
+
 An exposure is paid for before it is made. ``reserve`` books its worst case and gives
 a ticket once that is on disk; ``settle`` books what the instrument has counted; what
 is neither settled nor released counts in full, whoever has died in between.
@@ -15,10 +17,12 @@ from typing import Any, Self
 from cryoline.acquisition import dose_refusals as refusals
 from cryoline.acquisition.dose_backup import back_up, refuse_lost_rows
 from cryoline.acquisition.dose_book import blocking_tickets, record
+from cryoline.acquisition.dose_places import place_region, register
 from cryoline.acquisition.dose_queries import find_rows
 from cryoline.acquisition.dose_reader import LedgerReader
 from cryoline.acquisition.dose_records import Settlement
 from cryoline.acquisition.dose_rules import check_instrument, check_reason
+from cryoline.acquisition.dose_ruling import Rules
 from cryoline.acquisition.dose_schema import LedgerFile
 from cryoline.acquisition.dose_series import (
     check_series,
@@ -59,18 +63,32 @@ class DoseLedger(LedgerReader):
         limit_e_per_nm2: float,
         backup: Path | None = None,
         source: str = "beam",
+        place_uncertainty_nm: float = 8.0,
+        probe_diameter_nm: float | None = None,
     ) -> None:
         if not (math.isfinite(limit_e_per_nm2) and 0 < limit_e_per_nm2 <= 1e11):
             raise LedgerError(
                 f"dose: {limit_e_per_nm2:g} e/nm2 is no limit; give a number above 0 "
                 "as dose.limit_e_per_nm2"
             )
+        for name, size_nm in (
+            ("place_uncertainty_nm", place_uncertainty_nm),
+            ("probe_diameter_nm", probe_diameter_nm),
+        ):
+            if size_nm is not None and not (math.isfinite(size_nm) and size_nm > 0):
+                raise LedgerError(
+                    f"dose: {size_nm:g} nm is no size; give a number above 0 as "
+                    f"dose.{name}"
+                )
         self.path = path
         self.backup = backup
         """Where a copy is renewed after each charge."""
+        self.probe_diameter_nm = probe_diameter_nm
+        """If it is known, the fluence under the probe is recorded with each charge."""
         if backup is not None:
             refuse_lost_rows(path, backup)
-        super().__init__(LedgerFile(path), limit_e_per_nm2, source)
+        rules = Rules(limit_e_per_nm2, place_uncertainty_nm)
+        super().__init__(LedgerFile(path), rules, source)
 
     def __enter__(self) -> Self:
         return self
@@ -106,7 +124,7 @@ class DoseLedger(LedgerReader):
                 current_limit_pa=current_limit_pa,
                 current_pa=current_pa,
                 budget=budget,
-                configured_e_per_nm2=self.limit_e_per_nm2,
+                rules=self._rules,
             )
 
     def close_series(self, series: str, *, reason: str = "ended") -> None:
@@ -152,7 +170,7 @@ class DoseLedger(LedgerReader):
                 boot_id=boot_id,
                 counter=counter,
                 series_uid=series,
-                configured_e_per_nm2=self.limit_e_per_nm2,
+                rules=self._rules,
             )
 
     # After an exposure.
@@ -235,6 +253,31 @@ class DoseLedger(LedgerReader):
             body = {"limit_e_per_nm2": limit_e_per_nm2, "reason": reason}
             record(connection, "limit", body, specimen=specimen, region=region)
 
+    def place_region(
+        self, specimen: str, region: str, *, x_nm: float, y_nm: float, reason: str
+    ) -> None:
+        """Say where a region's centre lies, from the specimen's origin, untilted.
+
+        A region that was never placed lies at the origin. Raises LedgerError if it
+        was exposed or is reserved elsewhere: its dose stays where it is.
+        """
+        check_reason(reason)
+        with self._file.writing() as connection:
+            place_region(connection, specimen, region, (x_nm, y_nm), reason)
+
+    def register(
+        self, specimen: str, ancestors: Sequence[str], *, cut_from: str | None = None
+    ) -> None:
+        """Say what a specimen was made from, oldest first.
+
+        The limits of its ancestors hold for it, and what any of their regions has
+        received most counts as received by it: only that of ``cut_from``, if the
+        region of the last ancestor is named. Doing it twice changes nothing. Raises
+        LedgerError if it contradicts what is known.
+        """
+        with self._file.writing() as connection:
+            register(connection, specimen, ancestors, cut_from)
+
     def acknowledge(self, specimen: str, region: str, *, reason: str) -> None:
         """Unblock a region: a person has seen why more was charged than reserved."""
         check_reason(reason)
@@ -291,6 +334,8 @@ class DoseLedger(LedgerReader):
                 source=self.source,
                 boot_id=boot_id,
                 counter=counter,
+                rules=self._rules,
+                probe_diameter_nm=self.probe_diameter_nm,
             )
         # Committed: whatever happens to the backup, the charge stands.
         return settlement.with_backup_problem(self._back_up())

@@ -25,7 +25,6 @@ __all__ = [
     "from_milli",
     "limit_milli",
     "record",
-    "regions_charged",
     "to_milli",
 ]
 
@@ -42,6 +41,11 @@ _SHAPE_KEYS: Final = (
     "n_frames",
     "flyback_s",
     "flyback_blanked",
+    "tilt_deg",
+    "offset_x_nm",
+    "offset_y_nm",
+    "rotation_deg",
+    "beam_diameter_nm",
 )
 
 
@@ -60,19 +64,11 @@ def from_milli(milli: int) -> float:
     return milli / 1000
 
 
-def regions_charged(exposure: Exposure) -> dict[str, float]:
-    """Return the regions that an exposure hits, and the part of its fluence each gets.
-
-    The one place that rules on it. Now: the region that the exposure names, the mean
-    over its field. Footprints that overlap a neighbour will be found here.
-    """
-    return {exposure.region: 1.0}
-
-
 class Shape(tuple[Any, ...]):
     """What must be equal for an exposure to be one that a series has declared.
 
-    Tilt and place in the region are free: tracking moves the field.
+    What the scan unit is told of its place is free: tracking moves the field to where
+    the specimen is.
     """
 
     __slots__ = ()
@@ -85,7 +81,7 @@ class Shape(tuple[Any, ...]):
 
 @dataclass(frozen=True)
 class Balance:
-    """What the accounts of a region hold, in 1e-3 e/nm2."""
+    """What the accounts hold in one cell, in 1e-3 e/nm2."""
 
     settled: int
     tickets: int
@@ -100,7 +96,7 @@ class Balance:
 
 
 def balance(connection: sqlite3.Connection, specimen: str, region: str) -> Balance:
-    """Return the sums of a region's accounts."""
+    """Return the sums of what was booked to a region, wherever in it."""
     rows = connection.execute(
         "SELECT account, sum(milli_e_per_nm2) FROM bookings "
         "WHERE specimen = ? AND region = ? GROUP BY account",
@@ -151,24 +147,23 @@ def book(
     connection: sqlite3.Connection,
     event: str,
     account: str,
-    amounts: Mapping[str, int],
+    milli: int,
     exposure: Exposure,
+    footprint: str | None,
     ticket: str | None = None,
 ) -> None:
-    """Book amounts (region: 1e-3 e/nm2) of an exposure's specimen to one account."""
-    connection.executemany(
+    """Book an amount (1e-3 e/nm2) of an exposure to an account of its region."""
+    connection.execute(
         "INSERT INTO bookings (event, ticket, specimen, region, purpose, account, "
-        "milli_e_per_nm2) VALUES (?, ?, ?, ?, ?, ?, ?)",
-        [
-            (
-                event,
-                ticket,
-                exposure.specimen,
-                region,
-                str(exposure.purpose),
-                account,
-                milli,
-            )
-            for region, milli in amounts.items()
-        ],
+        "milli_e_per_nm2, footprint) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            event,
+            ticket,
+            exposure.specimen,
+            exposure.region,
+            str(exposure.purpose),
+            account,
+            milli,
+            footprint,
+        ),
     )

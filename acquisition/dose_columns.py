@@ -23,7 +23,7 @@ class DoseColumns:
 
     Example
     -------
-    >>> columns = DoseColumns(Settlement("ticket", 10.0, 11.0, False, 5.0))
+    >>> columns = DoseColumns(Settlement("ticket", 10.0, 11.0, False, 5.0, 15.0))
     >>> columns.read()["dose_after_e_per_nm2"]["value"]
     15.0
     """

@@ -3,7 +3,7 @@
 import json
 import sqlite3
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from cryoline.acquisition.dose_book import from_milli, limit_milli
 from cryoline.acquisition.dose_records import (
@@ -17,16 +17,17 @@ from cryoline.acquisition.owner import is_owner_alive
 from cryoline.devices.exposure import Ticket
 
 __all__ = [
-    "effective_limit",
+    "Reserved",
     "find_rows",
     "last_seen",
+    "limits_of",
     "list_open_series",
     "list_open_tickets",
     "list_purposes",
     "list_regions",
     "list_specimens",
     "reserved_of",
-    "settled_counters",
+    "settled_counter",
     "ticket_account",
 ]
 
@@ -52,10 +53,17 @@ def find_rows(
         yield LedgerRow(**content)
 
 
-def reserved_of(
-    connection: sqlite3.Connection, ticket_uid: str
-) -> tuple[Ticket, dict[str, int], LedgerRow]:
-    """Return a ticket, what it reserved (region: 1e-3 e/nm2), and its row.
+class Reserved(NamedTuple):
+    """A ticket as it was reserved."""
+
+    ticket: Ticket
+    milli: int
+    footprint: str | None
+    row: LedgerRow
+
+
+def reserved_of(connection: sqlite3.Connection, ticket_uid: str) -> Reserved:
+    """Return a ticket with what it reserved, 1e-3 e/nm2, and where.
 
     Raises LedgerError if the ledger doesn't know it.
     """
@@ -65,55 +73,51 @@ def reserved_of(
             f"dose: ticket {ticket_uid!r} is not in this ledger; check which data "
             "directory the configuration names"
         )
-    body = rows[0].body
-    return Ticket.model_validate(body["ticket"]), dict(body["amounts"]), rows[0]
+    milli, footprint = connection.execute(
+        "SELECT milli_e_per_nm2, footprint FROM bookings "
+        "WHERE event = ? AND account = 'ticket'",
+        (rows[0].uid,),
+    ).fetchone()
+    ticket = Ticket.model_validate(rows[0].body["ticket"])
+    return Reserved(ticket, milli, footprint, rows[0])
 
 
 def ticket_account(
     connection: sqlite3.Connection, ticket_uid: str, account: str
-) -> dict[str, int]:
-    """Return what a ticket holds on an account, by region."""
-    rows = connection.execute(
-        "SELECT region, sum(milli_e_per_nm2) FROM bookings "
-        "WHERE ticket = ? AND account = ? GROUP BY region",
+) -> int:
+    """Return what a ticket holds on an account."""
+    (milli,) = connection.execute(
+        "SELECT coalesce(sum(milli_e_per_nm2), 0) FROM bookings "
+        "WHERE ticket = ? AND account = ?",
         (ticket_uid, account),
-    )
-    return dict(rows.fetchall())
+    ).fetchone()
+    return int(milli)
 
 
-def settled_counters(
+def settled_counter(
     connection: sqlite3.Connection,
     ticket_uid: str,
     boot_id: str | None,
     counter: int | None,
-) -> dict[str, int]:
-    """Return what a ticket was charged for one exposure, by region.
+) -> int:
+    """Return what a ticket was charged for one exposure.
 
     What a person has settled by hand (no counter) stands for any exposure.
     """
-    rows = connection.execute(
-        "SELECT b.region, sum(b.milli_e_per_nm2) FROM bookings b "
+    (milli,) = connection.execute(
+        "SELECT coalesce(sum(b.milli_e_per_nm2), 0) FROM bookings b "
         "JOIN events e ON e.uid = b.event "
         "WHERE b.ticket = ? AND b.account = 'settled' "
-        "AND (e.counter IS NULL OR (e.boot_id IS ? AND e.counter IS ?)) "
-        "GROUP BY b.region",
+        "AND (e.counter IS NULL OR (e.boot_id IS ? AND e.counter IS ?))",
         (ticket_uid, boot_id, counter),
-    )
-    return dict(rows.fetchall())
+    ).fetchone()
+    return int(milli)
 
 
-def effective_limit(
-    connection: sqlite3.Connection, specimen: str, region: str, configured: float
-) -> int:
-    """Return a region's limit: the last one set, never above the configured one."""
-    rows = find_rows(
-        connection,
-        "specimen = ? AND region = ? AND kind = 'limit'",
-        specimen,
-        region,
-    )
-    limits = [row.body["limit_e_per_nm2"] for row in rows]
-    return limit_milli(min(configured, *limits[-1:]) if limits else configured)
+def limits_of(connection: sqlite3.Connection, specimen: str) -> dict[str, int]:
+    """Return the last limit that was set to each region of a specimen, 1e-3 e/nm2."""
+    rows = find_rows(connection, "specimen = ? AND kind = 'limit'", specimen)
+    return {row.region or "": limit_milli(row.body["limit_e_per_nm2"]) for row in rows}
 
 
 def list_purposes(

@@ -1,10 +1,14 @@
 """What the dose ledger holds, read and never changed."""
 
+import math
+import sqlite3
 from collections.abc import Sequence
 
-from cryoline.acquisition.dose_book import balance, blocking_tickets, from_milli
+import numpy as np
+
+from cryoline.acquisition.dose_book import blocking_tickets, from_milli
+from cryoline.acquisition.dose_cells import grid_around, laid_over
 from cryoline.acquisition.dose_queries import (
-    effective_limit,
     find_rows,
     last_seen,
     list_open_series,
@@ -14,6 +18,7 @@ from cryoline.acquisition.dose_queries import (
     list_specimens,
 )
 from cryoline.acquisition.dose_records import (
+    FluenceMap,
     Foreseen,
     LedgerRow,
     OpenSeries,
@@ -21,9 +26,10 @@ from cryoline.acquisition.dose_records import (
     PurposeUsage,
     Usage,
 )
+from cryoline.acquisition.dose_ruling import Rules, SpecimenDose
 from cryoline.acquisition.dose_schema import LedgerFile
 from cryoline.acquisition.dose_series import check_series, foresee, refuse_series
-from cryoline.acquisition.errors import DoseRefused
+from cryoline.acquisition.errors import DoseRefused, LedgerError
 from cryoline.devices.exposure import Exposure, ExposureResult, Ticket
 
 __all__ = ["LedgerReader"]
@@ -32,29 +38,58 @@ __all__ = ["LedgerReader"]
 class LedgerReader:
     """Answers from the file of a ledger; each sees one moment of it."""
 
-    def __init__(self, file: LedgerFile, limit_e_per_nm2: float, source: str) -> None:
+    def __init__(self, file: LedgerFile, rules: Rules, source: str) -> None:
         self._file = file
+        self._rules = rules
         self.source = source
         """The instrument whose boot ids and counters the caller gives."""
-        self.limit_e_per_nm2 = limit_e_per_nm2
+
+    @property
+    def limit_e_per_nm2(self) -> float:
         """The configured limit; that of a region may be lower."""
+        return self._rules.limit_e_per_nm2
 
     def usage(self, specimen: str, region: str) -> Usage:
-        """Return what a region has received and may yet; zero if it is not known."""
+        """Return what a region has received and may yet, in its fullest cell.
+
+        A region that is not known is its place: what others have left there.
+        """
         with self._file.reading() as connection:
-            held = balance(connection, specimen, region)
-            limit = effective_limit(connection, specimen, region, self.limit_e_per_nm2)
-            blocking = blocking_tickets(connection, specimen, region)
-        return Usage(
-            specimen,
-            region,
-            settled_e_per_nm2=from_milli(held.settled),
-            reserved_e_per_nm2=from_milli(held.tickets + held.series),
-            unsettled_e_per_nm2=from_milli(held.tickets),
-            limit_e_per_nm2=from_milli(limit),
-            left_e_per_nm2=from_milli(max(0, limit - held.total)),
-            blocked_by=blocking,
-        )
+            return usage_of(connection, specimen, region, self._rules)
+
+    def fluence_map(
+        self, specimen: str, region: str | None = None, cell_nm: float | None = None
+    ) -> FluenceMap:
+        """Return where a specimen's dose lies, around one region or all of them.
+
+        Cells are as wide as the uncertainty of a place, if not given, and wider where
+        there would be more than 512 an axis. What all of the specimen is charged with
+        (its ancestors' dose; rows of version 1) is in each cell. Raises LedgerError
+        if nothing of it has a place.
+        """
+        cell_nm = self._rules.place_uncertainty_nm if cell_nm is None else cell_nm
+        if not (math.isfinite(cell_nm) and cell_nm > 0):
+            raise LedgerError(
+                f"dose: a map of cells of {cell_nm:g} nm is none; give more than 0"
+            )
+        with self._file.reading() as connection:
+            dose = SpecimenDose(connection, specimen, self._rules)
+            shown = [b for b in dose.booked if region in (None, b.region)]
+            grid = grid_around(shown, cell_nm)
+            if grid is None:
+                what = specimen if region is None else f"{specimen}, {region}"
+                raise LedgerError(
+                    f"dose: specimen {what}: nothing is booked there that has a place, "
+                    f"so there is no map; see cryoline dose show {specimen}"
+                )
+            reserved = laid_over(grid, dose.booked, "ticket", "series")
+            return FluenceMap(
+                np.array([grid.center_nm(0, n)[0] for n in range(grid.columns)]),
+                np.array([grid.center_nm(n, 0)[1] for n in range(grid.rows)]),
+                dose.settled_over(grid) / 1000,
+                reserved / 1000,
+                grid.across_nm[0] / grid.columns,
+            )
 
     def foresee(
         self,
@@ -70,19 +105,31 @@ class LedgerReader:
         """
         budget = check_series(exposures, current_limit_pa, current_pa, budget_e_per_nm2)
         found = []
-        for asked in foresee(
-            exposures, current_limit_pa=current_limit_pa, current_pa=current_pa
-        ):
-            refusal = ""
-            with self._file.reading() as connection:
+        with self._file.reading() as connection:
+            asked_of_regions = foresee(
+                connection,
+                exposures,
+                current_limit_pa=current_limit_pa,
+                current_pa=current_pa,
+                rules=self._rules,
+            )
+            for asked, ruling in asked_of_regions:
+                refusal = ""
                 try:
-                    refuse_series(connection, asked, budget, self.limit_e_per_nm2)
+                    refuse_series(connection, asked, ruling, budget)
                 except DoseRefused as error:
                     refusal = str(error)
-            usage = self.usage(asked.specimen, asked.region)
-            found.append(
-                Foreseen(from_milli(asked.milli), asked.n_exposures, usage, refusal)
-            )
+                found.append(
+                    Foreseen(
+                        from_milli(asked.milli),
+                        asked.n_exposures,
+                        usage_of(connection, asked.specimen, asked.region, self._rules),
+                        refusal,
+                        worst_e_per_nm2=from_milli(ruling.held.total + asked.milli),
+                        limit_e_per_nm2=from_milli(ruling.limit),
+                        place_nm=ruling.place_nm,
+                    )
+                )
         return found
 
     def purposes(self, specimen: str, region: str) -> list[PurposeUsage]:
@@ -144,3 +191,22 @@ class LedgerReader:
         """Return every event of a specimen, oldest first."""
         with self._file.reading() as connection:
             return list(find_rows(connection, "specimen = ?", specimen))
+
+
+def usage_of(
+    connection: sqlite3.Connection, specimen: str, region: str, rules: Rules
+) -> Usage:
+    """Return what a region has received and may yet receive."""
+    ruling, mean = SpecimenDose(connection, specimen, rules).usage(region)
+    held = ruling.held
+    return Usage(
+        specimen,
+        region,
+        settled_e_per_nm2=from_milli(held.settled),
+        reserved_e_per_nm2=from_milli(held.tickets + held.series),
+        unsettled_e_per_nm2=from_milli(held.tickets),
+        limit_e_per_nm2=from_milli(ruling.limit),
+        left_e_per_nm2=from_milli(max(0, ruling.limit - held.total)),
+        blocked_by=blocking_tickets(connection, specimen, region),
+        mean_e_per_nm2=mean / 1000,
+    )

@@ -4,9 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from cryoline.devices.exposure import Ticket
 
 __all__ = [
+    "FluenceMap",
     "Foreseen",
     "LedgerRow",
     "OpenSeries",
@@ -21,7 +25,8 @@ __all__ = [
 class Usage:
     """What a region of a specimen has received and may yet receive.
 
-    Beam-normal fluence, mean over the scanned field.
+    Beam-normal fluence in the map cell that has least left: one field's mean, unless
+    fields of other tilts, places or regions share the cell.
     """
 
     specimen: str
@@ -37,11 +42,28 @@ class Usage:
     """What the next reservation may ask for; never negative."""
     blocked_by: tuple[str, ...] = ()
     """Tickets charged above their reservation that nobody has acknowledged."""
+    mean_e_per_nm2: float = 0.0
+    """Charged, as a mean over all cells of the field that has the cell."""
 
     @property
     def is_blocked(self) -> bool:
         """Whether every reservation is refused until somebody has looked."""
         return bool(self.blocked_by)
+
+
+@dataclass(frozen=True)
+class FluenceMap:
+    """Where the dose of a specimen lies: cells of its untilted plane.
+
+    Beam-normal fluence, (y, x) e/nm2.
+    """
+
+    x_nm: NDArray[np.float64]
+    """Centres of the cells, from the specimen's origin."""
+    y_nm: NDArray[np.float64]
+    settled_e_per_nm2: NDArray[np.float64]
+    reserved_e_per_nm2: NDArray[np.float64]
+    cell_nm: float
 
 
 @dataclass(frozen=True)
@@ -60,12 +82,18 @@ class Foreseen:
     """What a series would ask of a region."""
 
     asked_e_per_nm2: float
-    """Its worst case."""
+    """Its worst case in the cell that would be full first."""
     n_exposures: int
     usage: Usage
     """The region before it."""
     refusal: str
     """Why the ledger would refuse it; empty if it would not."""
+    worst_e_per_nm2: float
+    """What the cell that would be full first would hold then, all reserved."""
+    limit_e_per_nm2: float
+    """Of that cell."""
+    place_nm: tuple[float, float]
+    """Of its centre, (x, y) from the specimen's origin."""
 
 
 @dataclass(frozen=True)
@@ -80,18 +108,15 @@ class Settlement:
     over: bool
     """Whether it has cost more; its region is blocked then."""
     prior_e_per_nm2: float
-    """Everything that was charged to the region before this exposure's charge."""
+    """What had been charged before it began, where that is most in its field."""
+    after_e_per_nm2: float
+    """The same, this exposure included."""
     backup_problem: str = ""
     """Why the ledger's backup could not be renewed; the charge itself is safe."""
 
     def with_backup_problem(self, problem: str) -> "Settlement":
         """Return the same, with what came of the backup."""
         return replace(self, backup_problem=problem)
-
-    @property
-    def after_e_per_nm2(self) -> float:
-        """Everything that has been charged to the region, this exposure included."""
-        return self.prior_e_per_nm2 + self.fluence_e_per_nm2
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from cryoline.acquisition.dose_book import Balance, from_milli
 from cryoline.acquisition.errors import DoseRefused
@@ -17,6 +18,22 @@ __all__ = [
     "over_budget",
     "over_limit",
 ]
+
+
+class Ruling(Protocol):
+    """What a refusal says of the cell that rules; `dose_ruling` finds it."""
+
+    @property
+    def held(self) -> Balance:
+        """What it holds."""
+
+    @property
+    def limit(self) -> int:
+        """Its limit, 1e-3 e/nm2."""
+
+    @property
+    def because(self) -> str:
+        """Whose dose or limit it is as well."""
 
 
 @dataclass(frozen=True)
@@ -56,11 +73,24 @@ def exposure_text(exposure: Exposure) -> str:
     """Return in words what must be equal for an exposure to be a declared one."""
     frames = "1 frame" if exposure.n_frames == 1 else f"{exposure.n_frames} frames"
     flyback = "blanked" if exposure.flyback_blanked else f"{exposure.flyback_s:g} s"
-    return (
+    parts = [
         f"{exposure.purpose} of {exposure.specimen}, {exposure.region}: "
-        f"{exposure.width_px} x {exposure.height_px} px at {exposure.pixel_nm:g} nm, "
-        f"{exposure.dwell_s * 1e6:g} us, {frames}, flyback {flyback}"
-    )
+        f"{exposure.width_px} x {exposure.height_px} px at {exposure.pixel_nm:g} nm",
+        f"{exposure.dwell_s * 1e6:g} us",
+        frames,
+        f"flyback {flyback}",
+    ]
+    if exposure.tilt_deg:
+        parts.append(f"at {exposure.tilt_deg:g} deg")
+    if exposure.offset_x_nm or exposure.offset_y_nm:
+        parts.append(
+            f"({exposure.offset_x_nm:g}, {exposure.offset_y_nm:g}) nm from its centre"
+        )
+    if exposure.rotation_deg:
+        parts.append(f"turned by {exposure.rotation_deg:g} deg")
+    if exposure.beam_diameter_nm:
+        parts.append(f"beam {exposure.beam_diameter_nm:g} nm wide")
+    return ", ".join(parts)
 
 
 def check_current(name: str, current_pa: float) -> None:
@@ -73,8 +103,9 @@ def check_current(name: str, current_pa: float) -> None:
         )
 
 
-def over_limit(asked: Asked, *, limit: int, held: Balance) -> DoseRefused:
-    """Return the refusal of what costs more than a region has left."""
+def over_limit(asked: Asked, ruling: Ruling) -> DoseRefused:
+    """Return the refusal of what costs more than the fullest cell has left."""
+    held, limit = ruling.held, ruling.limit
     left = max(0, limit - held.total)
     digits = _digits_that_differ(asked.milli, left)
     used = (
@@ -83,19 +114,27 @@ def over_limit(asked: Asked, *, limit: int, held: Balance) -> DoseRefused:
         else f"{_milli(held.settled)} settled, "
         f"{_milli(held.tickets + held.series)} reserved"
     )
+    if ruling.because:
+        used += f"; {ruling.because}"
     return DoseRefused(
         f"{_cost(asked, digits)}, {_milli(left, digits)} of {_milli(limit)} is left "
         f"({used}); {_remedy(asked, left)}"
     )
 
 
-def over_budget(asked: Asked, budget: int) -> DoseRefused:
-    """Return the refusal of a series that costs more than its own budget."""
-    digits = _digits_that_differ(asked.milli, budget)
-    return DoseRefused(
-        f"{_cost(asked, digits)}, its budget is {_milli(budget, digits)}; "
-        f"{_remedy(asked, budget)}"
-    )
+def over_budget(asked: Asked, budget: int, *, drawn: int = 0) -> DoseRefused:
+    """Return the refusal of what costs more than a series' own budget.
+
+    drawn: what the series itself holds or has spent of it already
+    """
+    left = max(0, budget - drawn)
+    digits = _digits_that_differ(asked.milli, left)
+    allowed = f"its budget is {_milli(budget, digits)}"
+    if drawn:
+        allowed = (
+            f"{_milli(left, digits)} of the series' budget of {_milli(budget)} is left"
+        )
+    return DoseRefused(f"{_cost(asked, digits)}, {allowed}; {_remedy(asked, left)}")
 
 
 def blocked(specimen: str, region: str, tickets: Sequence[str]) -> DoseRefused:

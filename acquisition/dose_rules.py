@@ -1,22 +1,12 @@
-"""What the dose ledger refuses: too much, blocked regions, restarted instruments."""
+"""What the dose ledger refuses: blocked regions, restarted instruments, no reasons."""
 
 import math
 import sqlite3
 
 from cryoline.acquisition import dose_refusals as refusals
-from cryoline.acquisition.dose_book import (
-    Balance,
-    balance,
-    blocking_tickets,
-    regions_charged,
-    to_milli,
-)
-from cryoline.acquisition.dose_queries import (
-    effective_limit,
-    find_rows,
-    last_seen,
-    list_open_tickets,
-)
+from cryoline.acquisition.dose_book import blocking_tickets, to_milli
+from cryoline.acquisition.dose_locks import refuse_locked
+from cryoline.acquisition.dose_queries import find_rows, last_seen, list_open_tickets
 from cryoline.acquisition.dose_records import LedgerRow
 from cryoline.acquisition.errors import DoseRefused, LedgerError
 from cryoline.acquisition.fluence import worst_fluence_e_per_nm2
@@ -25,46 +15,30 @@ from cryoline.devices.exposure import Exposure
 __all__ = [
     "check_instrument",
     "check_reason",
-    "refuse_over_limit",
+    "refuse_closed",
     "refuse_restarted",
     "refuse_unproved",
-    "worst_amounts",
+    "worst_milli",
 ]
 
 
-def worst_amounts(exposure: Exposure, current_limit_pa: float) -> dict[str, int]:
-    """Return what an exposure may cost each region that it hits, in 1e-3 e/nm2."""
+def worst_milli(exposure: Exposure, current_limit_pa: float) -> int:
+    """Return what an exposure may cost at most, in 1e-3 e/nm2."""
     fluence = worst_fluence_e_per_nm2(exposure, current_limit_pa)
     if not (math.isfinite(fluence) and fluence > 0):
         raise DoseRefused(
             f"dose: specimen {exposure.specimen}, {exposure.region}: an exposure of "
             f"{fluence:g} e/nm2 is none; check pixel size, dwell and frames"
         )
-    hit = regions_charged(exposure).items()
-    return {region: to_milli(fluence * part) for region, part in hit}
+    return to_milli(fluence)
 
 
-def refuse_over_limit(
-    connection: sqlite3.Connection,
-    asked: refusals.Asked,
-    configured_e_per_nm2: float,
-    *,
-    in_series: bool = False,
-) -> None:
-    """Raise DoseRefused if a region is blocked, or has not enough left.
-
-    What open series hold counts as well, unless the asker draws on one of them.
-    """
-    specimen, region = asked.specimen, asked.region
+def refuse_closed(connection: sqlite3.Connection, specimen: str, region: str) -> None:
+    """Raise DoseRefused if a region is blocked, or its specimen is elsewhere."""
+    refuse_locked(connection, specimen)
     tickets = blocking_tickets(connection, specimen, region)
     if tickets:
         raise refusals.blocked(specimen, region, tickets)
-    held = balance(connection, specimen, region)
-    if in_series:
-        held = Balance(held.settled, held.tickets, 0)
-    limit = effective_limit(connection, specimen, region, configured_e_per_nm2)
-    if held.total + asked.milli > limit:
-        raise refusals.over_limit(asked, limit=limit, held=held)
 
 
 def check_instrument(boot_id: str, counter: int) -> None:

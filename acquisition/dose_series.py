@@ -5,13 +5,25 @@ import sqlite3
 import uuid
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
 
 from cryoline.acquisition import dose_refusals as refusals
 from cryoline.acquisition.dose_book import Shape, book, limit_milli, record
+from cryoline.acquisition.dose_cells import (
+    Booked,
+    Grid,
+    footprint_of,
+    grid_of,
+    laid_over,
+    read_footprint,
+)
 from cryoline.acquisition.dose_queries import find_rows
-from cryoline.acquisition.dose_rules import refuse_over_limit, worst_amounts
+from cryoline.acquisition.dose_rules import refuse_closed, worst_milli
+from cryoline.acquisition.dose_ruling import Demand, Rules, Ruling, SpecimenDose
 from cryoline.acquisition.errors import DoseRefused, LedgerError
 from cryoline.devices.exposure import Exposure
 
@@ -21,31 +33,44 @@ __all__ = [
     "close_series",
     "foresee",
     "open_series",
+    "refuse_over_budget",
     "refuse_series",
 ]
 
 
+_SHOWN: Final = 3
+
+
 @dataclass
-class _Declared:
-    """Exposures of one shape: how many, and what each may cost each region."""
+class Declared:
+    """Exposures of one shape: how many, where, and what each may cost."""
 
     exposure: Exposure
     count: int
-    amounts: dict[str, int]
+    milli: int
+    footprint: str | None
+    """None in a series that version 1 of the ledger has opened."""
+    shape: int = 0
+    """Which of the series' declared exposures it is."""
 
     def as_dict(self) -> dict[str, Any]:
+        """Return it as it is booked."""
         return {
             "exposure": self.exposure.model_dump(mode="json"),
             "count": self.count,
-            "amounts": self.amounts,
+            "milli": self.milli,
+            "footprint": self.footprint,
         }
 
     @classmethod
-    def from_dict(cls, content: dict[str, Any]) -> "_Declared":
+    def from_dict(cls, content: dict[str, Any], shape: int) -> "Declared":
+        """Return it from what was booked."""
+        exposure = Exposure.model_validate(content["exposure"])
+        if "amounts" in content:  # version 1 of the ledger
+            milli = content["amounts"][exposure.region]
+            return cls(exposure, content["count"], milli, None, shape)
         return cls(
-            Exposure.model_validate(content["exposure"]),
-            content["count"],
-            content["amounts"],
+            exposure, content["count"], content["milli"], content["footprint"], shape
         )
 
 
@@ -80,50 +105,68 @@ def open_series(
     current_limit_pa: float,
     current_pa: float | None,
     budget: int | None,
-    configured_e_per_nm2: float,
+    rules: Rules,
 ) -> str:
     """Reserve the worst case of all exposures and return the series' UID."""
-    declared = _declare(exposures, current_limit_pa)
-    for asked in _ask(declared, current_limit_pa, current_pa):
-        refuse_series(connection, asked, budget, configured_e_per_nm2)
+    declared = _declare(connection, exposures, current_limit_pa)
+    for asked, ruling in _ask(
+        connection, declared, current_limit_pa, current_pa, rules
+    ):
+        refuse_series(connection, asked, ruling, budget)
     uid = str(uuid.uuid4())
     event = record(
         connection,
         "series-open",
         {
             "current_limit_pa": current_limit_pa,
+            "budget_milli": budget,
             "declared": [part.as_dict() for part in declared],
         },
         series=uid,
         specimen=_only(part.exposure.specimen for part in declared),
     )
     for part in declared:
-        amounts = {region: part.count * m for region, m in part.amounts.items()}
-        book(connection, event, "series", amounts, part.exposure)
+        milli = part.count * part.milli
+        book(connection, event, "series", milli, part.exposure, part.footprint)
     return uid
 
 
 def foresee(
+    connection: sqlite3.Connection,
     exposures: Sequence[Exposure],
     *,
     current_limit_pa: float,
     current_pa: float | None,
-) -> list[refusals.Asked]:
-    """Return what a series would ask of each region."""
-    declared = _declare(exposures, current_limit_pa)
-    return _ask(declared, current_limit_pa, current_pa)
+    rules: Rules,
+) -> list[tuple[refusals.Asked, Ruling]]:
+    """Return what a series would ask of each region, and the cell that rules on it."""
+    declared = _declare(connection, exposures, current_limit_pa)
+    return _ask(connection, declared, current_limit_pa, current_pa, rules)
 
 
 def refuse_series(
     connection: sqlite3.Connection,
     asked: refusals.Asked,
+    ruling: Ruling,
     budget: int | None,
-    configured_e_per_nm2: float,
 ) -> None:
     """Raise DoseRefused if a series asks more than its budget, or than is left."""
-    if budget is not None and asked.milli > budget:
-        raise refusals.over_budget(asked, budget)
-    refuse_over_limit(connection, asked, configured_e_per_nm2)
+    if budget is not None and ruling.most_asked > budget:
+        raise refusals.over_budget(replace(asked, milli=ruling.most_asked), budget)
+    refuse_closed(connection, asked.specimen, asked.region)
+    if ruling.is_over:
+        raise refusals.over_limit(asked, ruling)
+
+
+def refuse_over_budget(
+    series: "Series", demand: Demand, grid: Grid, asked: refusals.Asked
+) -> None:
+    """Raise DoseRefused if what is taken again passes the budget of its series."""
+    if series.budget is None:
+        return
+    drawn = math.ceil(series.committed_over(grid, asked.specimen).max())
+    if drawn + demand.milli > series.budget:
+        raise refusals.over_budget(asked, series.budget, drawn=drawn)
 
 
 def close_series(connection: sqlite3.Connection, uid: str, reason: str) -> None:
@@ -138,10 +181,9 @@ def close_series(connection: sqlite3.Connection, uid: str, reason: str) -> None:
         series=uid,
         specimen=_only(part.exposure.specimen for part in series.declared),
     )
-    for index, part in enumerate(series.declared):
-        left = part.count - series.spent(index)
-        amounts = {region: -left * m for region, m in part.amounts.items()}
-        book(connection, event, "series", amounts, part.exposure)
+    for part in series.declared:
+        milli = -(part.count - series.spent(part.shape)) * part.milli
+        book(connection, event, "series", milli, part.exposure, part.footprint)
 
 
 class Series:
@@ -160,7 +202,11 @@ class Series:
                 "exposures (the plan's first message, preflight)"
             )
         self.current_limit_pa: float = rows[0].body["current_limit_pa"]
-        self.declared = [_Declared.from_dict(d) for d in rows[0].body["declared"]]
+        self.budget: int | None = rows[0].body.get("budget_milli")
+        self.declared = [
+            Declared.from_dict(content, shape)
+            for shape, content in enumerate(rows[0].body["declared"])
+        ]
         self.is_open = not any(
             find_rows(connection, "series = ? AND kind = 'series-close'", uid)
         )
@@ -175,12 +221,11 @@ class Series:
         ).fetchone()
         return int(count)
 
-    def draw(
-        self, exposure: Exposure, current_pa: float
-    ) -> tuple[int, float, dict[str, int]]:
-        """Return shape, current limit and share of the envelope for one exposure.
+    def draw(self, exposure: Exposure, current_pa: float) -> Declared | None:
+        """Return the declared exposures that one is drawn from, None if all are made.
 
-        Raises DoseRefused if the series is closed, or this is none of its exposures.
+        What is taken again is reserved on top then. Raises DoseRefused if the series
+        is closed, or this is none of its exposures.
         """
         if not self.is_open:
             raise DoseRefused(
@@ -188,20 +233,12 @@ class Series:
                 "that are still to be made"
             )
         wanted = Shape.of(exposure)
-        shapes = [Shape.of(part.exposure) for part in self.declared]
-        if wanted not in shapes:
+        found = [p for p in self.declared if Shape.of(p.exposure) == wanted]
+        if not found:
             raise DoseRefused(
                 "dose: not an exposure of this series: "
                 f"{refusals.exposure_text(exposure)}; declared are "
-                f"{'; '.join(self._texts())}. Declare it in the plan's worst case"
-            )
-        index = shapes.index(wanted)
-        part = self.declared[index]
-        if self.spent(index) >= part.count:
-            raise DoseRefused(
-                f"dose: all {part.count} exposures that the series has declared are "
-                f"made: {refusals.exposure_text(exposure)}; declare more of them "
-                "(re-takes too) in the plan's worst case, or open another series"
+                f"{self._text(exposure)}. Declare it in the plan's worst case"
             )
         if current_pa > self.current_limit_pa:
             raise DoseRefused(
@@ -210,52 +247,88 @@ class Series:
                 f"{self.current_limit_pa:.4g} pA; end it and open another at this "
                 "current, or lower the current"
             )
-        return index, self.current_limit_pa, part.amounts
+        (part,) = found
+        return part if self.spent(part.shape) < part.count else None
 
-    def share(self, index: int) -> dict[str, int]:
-        """Return what the envelope holds for one exposure of a shape, by region."""
-        return self.declared[index].amounts
+    def committed_over(self, grid: Grid, specimen: str) -> NDArray[np.float64]:
+        """Return what the series holds and has spent in each cell, 1e-3 e/nm2."""
+        rows = self._connection.execute(
+            "SELECT b.region, b.footprint, 'series', sum(b.milli_e_per_nm2) "
+            "FROM events e JOIN bookings b ON b.event = e.uid "
+            "WHERE e.series = ? AND b.specimen = ? GROUP BY 1, 2",
+            (self.uid, specimen),
+        )
+        return laid_over(grid, [Booked(*row) for row in rows], "series")
 
-    def _texts(self) -> list[str]:
-        return [
-            f"{part.count} x {refusals.exposure_text(part.exposure)}"
-            for part in self.declared
-        ]
+    def _text(self, of: Exposure) -> str:
+        """Return in words what was declared, for the same purpose if anything was."""
+        alike = [p for p in self.declared if p.exposure.purpose is of.purpose]
+        shown = (alike or self.declared)[:_SHOWN]
+        texts = [f"{p.count} x {refusals.exposure_text(p.exposure)}" for p in shown]
+        others = len(self.declared) - len(shown)
+        return "; ".join([*texts, *[f"and {others} others"] * bool(others)])
 
 
-def _declare(exposures: Sequence[Exposure], current_limit_pa: float) -> list[_Declared]:
-    found: dict[Shape, _Declared] = {}
+def _declare(
+    connection: sqlite3.Connection,
+    exposures: Sequence[Exposure],
+    current_limit_pa: float,
+) -> list[Declared]:
+    found: dict[Shape, Declared] = {}
     for exposure in exposures:
         shape = Shape.of(exposure)
         if shape in found:
             found[shape].count += 1
         else:
-            amounts = worst_amounts(exposure, current_limit_pa)
-            found[shape] = _Declared(exposure, 1, amounts)
+            milli = worst_milli(exposure, current_limit_pa)
+            footprint = footprint_of(connection, exposure)
+            found[shape] = Declared(exposure, 1, milli, footprint, len(found))
     return list(found.values())
 
 
 def _ask(
-    declared: Iterable[_Declared], current_limit_pa: float, current_pa: float | None
-) -> list[refusals.Asked]:
-    """Return what is asked of each specimen and region, in the order of declaring."""
-    milli: dict[tuple[str, str], int] = defaultdict(int)
-    count: dict[tuple[str, str], int] = defaultdict(int)
+    connection: sqlite3.Connection,
+    declared: Iterable[Declared],
+    current_limit_pa: float,
+    current_pa: float | None,
+    rules: Rules,
+) -> list[tuple[refusals.Asked, Ruling]]:
+    """Return what is asked of each specimen and region, in the order of declaring.
+
+    Each field is looked at by its own cells, with all that the series may do there.
+    """
+    demands: dict[str, dict[tuple[str, str], Demand]] = defaultdict(dict)
     for part in declared:
-        for region, amount in part.amounts.items():
-            milli[part.exposure.specimen, region] += part.count * amount
-            count[part.exposure.specimen, region] += part.count
-    return [
-        refusals.Asked(
-            "the series",
+        exposure, footprint = part.exposure, part.footprint or ""
+        on = demands[exposure.specimen]
+        where = (exposure.region, footprint)
+        known = on.get(where, Demand(*where, 0, 0))
+        on[where] = Demand(
             *where,
-            milli[where],
-            count[where],
-            current_limit_pa,
-            current_pa,
+            known.milli + part.count * part.milli,
+            known.n_exposures + part.count,
         )
-        for where in milli
-    ]
+    found = []
+    for specimen, on in demands.items():
+        dose = SpecimenDose(connection, specimen, rules)
+        rulings: dict[str, list[Ruling]] = defaultdict(list)
+        for region, footprint in on:
+            grid = grid_of(read_footprint(footprint), rules.place_uncertainty_nm)
+            rulings[region].append(dose.rule(grid, region, list(on.values())))
+        for region, ruled in rulings.items():
+            first = min(ruled, key=lambda r: r.part_that_fits)
+            ruling = first._replace(most_asked=max(r.most_asked for r in ruled))
+            asked = refusals.Asked(
+                "the series",
+                specimen,
+                region,
+                ruling.asked,
+                ruling.n_exposures,
+                current_limit_pa,
+                current_pa,
+            )
+            found.append((asked, ruling))
+    return found
 
 
 def _only(specimens: Iterable[str]) -> str | None:

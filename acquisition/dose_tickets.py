@@ -5,30 +5,38 @@ import uuid
 from collections.abc import Mapping
 from typing import Any, Final
 
+import numpy as np
+
 from cryoline.acquisition import dose_refusals as refusals
-from cryoline.acquisition.dose_book import (
-    balance,
-    book,
-    from_milli,
-    record,
-    regions_charged,
-    to_milli,
+from cryoline.acquisition.dose_book import book, from_milli, record, to_milli
+from cryoline.acquisition.dose_cells import (
+    Booked,
+    footprint_of,
+    grid_of,
+    laid_over,
+    read_footprint,
 )
 from cryoline.acquisition.dose_queries import (
+    Reserved,
     reserved_of,
-    settled_counters,
+    settled_counter,
     ticket_account,
 )
 from cryoline.acquisition.dose_records import Settlement
 from cryoline.acquisition.dose_rules import (
-    refuse_over_limit,
+    refuse_closed,
     refuse_restarted,
     refuse_unproved,
-    worst_amounts,
+    worst_milli,
 )
-from cryoline.acquisition.dose_series import Series
+from cryoline.acquisition.dose_ruling import Demand, Rules, SpecimenDose
+from cryoline.acquisition.dose_series import Series, refuse_over_budget
 from cryoline.acquisition.errors import LedgerError
-from cryoline.acquisition.fluence import charge_limit_c, fluence_of_charge_e_per_nm2
+from cryoline.acquisition.fluence import (
+    charge_limit_c,
+    fluence_of_charge_e_per_nm2,
+    local_fluence_e_per_nm2,
+)
 from cryoline.devices.exposure import Exposure, Ticket
 
 __all__ = ["release", "reserve", "settle"]
@@ -47,30 +55,40 @@ def reserve(
     boot_id: str,
     counter: int,
     series_uid: str | None,
-    configured_e_per_nm2: float,
+    rules: Rules,
 ) -> Ticket:
     """Book the worst case of an exposure, and return its ticket."""
     refuse_restarted(connection, source, boot_id, counter)
-    shape: int | None = None
-    share: Mapping[str, int] = {}
-    if series_uid is not None:
-        series = Series(connection, series_uid)
-        shape, current_limit_pa, share = series.draw(exposure, current_pa)
-    amounts = worst_amounts(exposure, current_limit_pa)
-    for region, milli in amounts.items():
-        asked = refusals.Asked(
-            f"this {exposure.purpose} exposure",
-            exposure.specimen,
-            region,
-            milli,
-            1,
-            current_limit_pa,
-            current_pa,
-        )
-        # What a series holds was paid for when it was opened.
-        refuse_over_limit(
-            connection, asked, configured_e_per_nm2, in_series=series_uid is not None
-        )
+    refuse_closed(connection, exposure.specimen, exposure.region)
+    series = None if series_uid is None else Series(connection, series_uid)
+    drawn = None
+    if series is not None:
+        drawn = series.draw(exposure, current_pa)
+        current_limit_pa = series.current_limit_pa
+    milli = worst_milli(exposure, current_limit_pa)
+    footprint = footprint_of(connection, exposure)
+    grid = grid_of(read_footprint(footprint), rules.place_uncertainty_nm)
+    demand = Demand(exposure.region, footprint, milli)
+    ruling = SpecimenDose(connection, exposure.specimen, rules).rule(
+        grid,
+        exposure.region,
+        [demand],
+        # What a series holds for it was paid for when it was opened.
+        in_series=drawn is not None,
+    )
+    asked = refusals.Asked(
+        f"this {exposure.purpose} exposure",
+        exposure.specimen,
+        exposure.region,
+        ruling.asked,
+        1,
+        current_limit_pa,
+        current_pa,
+    )
+    if ruling.is_over:
+        raise refusals.over_limit(asked, ruling)
+    if series is not None and drawn is None:
+        refuse_over_budget(series, demand, grid, asked)
     ticket = Ticket(
         uid=str(uuid.uuid4()),
         exposure=exposure,
@@ -78,23 +96,24 @@ def reserve(
         current_limit_pa=current_limit_pa,
         max_time_s=exposure.beam_on_s,
         max_charge_c=charge_limit_c(exposure, current_limit_pa),
-        reserved_e_per_nm2=from_milli(amounts[exposure.region]),
+        reserved_e_per_nm2=from_milli(milli),
     )
     event = record(
         connection,
         "reserve",
-        {"ticket": ticket.model_dump(mode="json"), "amounts": amounts},
+        {"ticket": ticket.model_dump(mode="json")},
         specimen=exposure.specimen,
         region=exposure.region,
         series=series_uid,
-        shape=shape,
+        shape=drawn.shape if drawn else None,
         ticket=ticket.uid,
         source=source,
         boot_id=boot_id,
         counter=counter,
     )
-    book(connection, event, "series", _negative(share), exposure)
-    book(connection, event, "ticket", amounts, exposure, ticket.uid)
+    if drawn is not None:
+        book(connection, event, "series", -drawn.milli, exposure, drawn.footprint)
+    book(connection, event, "ticket", milli, exposure, footprint, ticket.uid)
     return ticket
 
 
@@ -107,6 +126,8 @@ def settle(
     source: str,
     boot_id: str | None,
     counter: int | None,
+    rules: Rules,
+    probe_diameter_nm: float | None,
 ) -> Settlement:
     """Charge a ticket's exposure, by its reservation if no charge is given.
 
@@ -117,38 +138,41 @@ def settle(
     2. Another exposure by the same ticket is charged on top.
     3. What the ticket still holds reserved is freed, whatever was charged.
     """
-    ticket, reserved, row = reserved_of(connection, ticket_uid)
-    exposure, region = ticket.exposure, ticket.exposure.region
-    held = balance(connection, exposure.specimen, region)
+    reserved = reserved_of(connection, ticket_uid)
+    exposure, footprint = reserved.ticket.exposure, reserved.footprint
     is_open = ticket_account(connection, ticket_uid, "ticket")
     before = ticket_account(connection, ticket_uid, "settled")
-    same = settled_counters(connection, ticket_uid, boot_id, counter)
-    charged = reserved if charge_c is None else _charges(exposure, charge_c)
-    added = {hit: max(0, m - same.get(hit, 0)) for hit, m in charged.items()}
-    total = {hit: before.get(hit, 0) + m for hit, m in added.items()}
-    over = any(m > reserved.get(hit, 0) + _ROUNDING_MILLI for hit, m in total.items())
-    if any(is_open.values()) or any(added.values()):
+    same = settled_counter(connection, ticket_uid, boot_id, counter)
+    charged = reserved.milli if charge_c is None else _charge(exposure, charge_c)
+    added = max(0, charged - same)
+    total = before + added
+    over = total > reserved.milli + _ROUNDING_MILLI
+    prior, after = _around(
+        connection, reserved, total, (source, boot_id, counter), rules
+    )
+    if is_open or added:
         event = record(
             connection,
             "settle",
-            body,
+            {**body, **_fluences(exposure, from_milli(charged), probe_diameter_nm)},
             specimen=exposure.specimen,
-            region=region,
-            series=row.series,
+            region=exposure.region,
+            series=reserved.row.series,
             ticket=ticket_uid,
             source=source,
             boot_id=boot_id,
             counter=counter,
             over=int(over),
         )
-        book(connection, event, "ticket", _negative(is_open), exposure, ticket_uid)
-        book(connection, event, "settled", added, exposure, ticket_uid)
+        book(connection, event, "ticket", -is_open, exposure, footprint, ticket_uid)
+        book(connection, event, "settled", added, exposure, footprint, ticket_uid)
     return Settlement(
         ticket_uid,
-        fluence_e_per_nm2=from_milli(total[region]),
-        reserved_e_per_nm2=from_milli(reserved[region]),
+        fluence_e_per_nm2=from_milli(total),
+        reserved_e_per_nm2=from_milli(reserved.milli),
         over=over,
-        prior_e_per_nm2=from_milli(held.settled - before.get(region, 0)),
+        prior_e_per_nm2=prior / 1000,
+        after_e_per_nm2=after / 1000,
     )
 
 
@@ -162,10 +186,10 @@ def release(
     counter: int,
 ) -> None:
     """Free what a ticket holds; a series that is still open gets its share back."""
-    ticket, _, row = reserved_of(connection, ticket_uid)
+    ticket, _, footprint, row = reserved_of(connection, ticket_uid)
     exposure = ticket.exposure
     held = ticket_account(connection, ticket_uid, "ticket")
-    if not any(held.values()):
+    if not held:
         raise LedgerError(
             f"dose: ticket {ticket_uid} is settled or released already; nothing was "
             "released"
@@ -183,18 +207,62 @@ def release(
         boot_id=boot_id,
         counter=counter,
     )
-    book(connection, event, "ticket", _negative(held), exposure, ticket_uid)
+    book(connection, event, "ticket", -held, exposure, footprint, ticket_uid)
     if row.series is not None and row.shape is not None:
         series = Series(connection, row.series)
         if series.is_open:
-            book(connection, event, "series", series.share(row.shape), exposure)
+            share = series.declared[row.shape]
+            book(connection, event, "series", share.milli, exposure, share.footprint)
 
 
-def _charges(exposure: Exposure, charge_c: float) -> dict[str, int]:
-    fluence = fluence_of_charge_e_per_nm2(charge_c, exposure.area_nm2)
-    hit = regions_charged(exposure).items()
-    return {region: to_milli(fluence * part) for region, part in hit}
+def _charge(exposure: Exposure, charge_c: float) -> int:
+    return to_milli(fluence_of_charge_e_per_nm2(charge_c, exposure.area_nm2))
 
 
-def _negative(amounts: Mapping[str, int]) -> dict[str, int]:
-    return {region: -milli for region, milli in amounts.items()}
+def _fluences(
+    exposure: Exposure, mean_e_per_nm2: float, probe_diameter_nm: float | None
+) -> dict[str, float]:
+    """Return what is recorded of an exposure's fluence, and never ruled on."""
+    found = {"mean_e_per_nm2": mean_e_per_nm2}
+    if probe_diameter_nm is not None:
+        found["local_e_per_nm2"] = local_fluence_e_per_nm2(
+            mean_e_per_nm2, exposure, probe_diameter_nm
+        )
+    return found
+
+
+def _around(
+    connection: sqlite3.Connection,
+    reserved: Reserved,
+    total: int,
+    made_at: tuple[str, str | None, int | None],
+    rules: Rules,
+) -> tuple[float, float]:
+    """Return the fullest cell of an exposure's field before it and after, 1e-3 e/nm2.
+
+    What the instrument has made after it, by its counter, was not there at its start,
+    even if that was settled sooner.
+    """
+    exposure = reserved.ticket.exposure
+    footprint = reserved.footprint or footprint_of(connection, exposure)
+    grid = grid_of(read_footprint(footprint), rules.place_uncertainty_nm)
+    dose = SpecimenDose(connection, exposure.specimen, rules)
+    rows = connection.execute(
+        "SELECT region, footprint, account, -milli_e_per_nm2 FROM bookings "
+        "WHERE ticket = :ticket AND account = 'settled' UNION ALL "
+        "SELECT b.region, b.footprint, b.account, -b.milli_e_per_nm2 FROM events e "
+        "JOIN bookings b ON b.event = e.uid WHERE e.source = :source "
+        "AND e.boot_id = :boot AND e.counter > :counter AND e.kind = 'settle' "
+        "AND e.specimen = :specimen AND e.ticket != :ticket AND b.account = 'settled'",
+        {
+            "specimen": exposure.specimen,
+            "ticket": reserved.ticket.uid,
+            **dict(zip(("source", "boot", "counter"), made_at, strict=True)),
+        },
+    )
+    not_before = [Booked(*row) for row in rows]
+    before = dose.settled_over(grid) + laid_over(grid, not_before, "settled")
+    own = Booked(exposure.region, reserved.footprint, "settled", total)
+    return max(0.0, float(before.max())), float(
+        np.max(before + laid_over(grid, [own], "settled"))
+    )

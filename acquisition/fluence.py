@@ -1,6 +1,7 @@
 """Formulas of dose: current, time and area to electrons per nm2, and back.
 
-Beam-normal fluence, mean over the scanned field, unless a name says otherwise.
+Beam-normal fluence, mean over the scanned field (or over the beam, where that is
+larger), unless a name says otherwise.
 Source of the mean and probe-limited forms: He et al. (EDS tomography study, SI),
 whose doses they give to 1 % with that study's stated times and fields.
 """
@@ -20,6 +21,7 @@ __all__ = [
     "allocate_over_tilts",
     "charge_limit_c",
     "fluence_of_charge_e_per_nm2",
+    "local_fluence_e_per_nm2",
     "mean_fluence_e_per_nm2",
     "probe_fluence_e_per_nm2",
     "worst_fluence_e_per_nm2",
@@ -56,13 +58,30 @@ def probe_fluence_e_per_nm2(
     return mean_fluence_e_per_nm2(current_pa, dwell_s * n_frames, spot_nm2)
 
 
+def local_fluence_e_per_nm2(
+    mean_e_per_nm2: float, exposure: Exposure, probe_diameter_nm: float
+) -> float:
+    """Return the fluence under the probe of an exposure with a known mean.
+
+    >>> frame = Exposure(
+    ...     specimen="nw-01", width_px=2, height_px=2, pixel_nm=1.0, dwell_s=1.0
+    ... )
+    >>> f"{local_fluence_e_per_nm2(1.0, frame, 0.2):.1f}"
+    '31.8'
+    """
+    if exposure.beam_diameter_nm > 0 or probe_diameter_nm >= exposure.pixel_nm:
+        return mean_e_per_nm2
+    spot_nm2 = math.pi * (probe_diameter_nm / 2) ** 2
+    return mean_e_per_nm2 * exposure.pixel_nm**2 / spot_nm2
+
+
 def charge_limit_c(exposure: Exposure, current_limit_pa: float) -> float:
     """Return the charge at which the instrument must blank this exposure."""
     return current_limit_pa * 1e-12 * exposure.beam_on_s
 
 
 def worst_fluence_e_per_nm2(exposure: Exposure, current_limit_pa: float) -> float:
-    """Return what an exposure may cost its field at most."""
+    """Return what an exposure may cost at most where it costs most."""
     charge_c = charge_limit_c(exposure, current_limit_pa)
     return fluence_of_charge_e_per_nm2(charge_c, exposure.area_nm2)
 

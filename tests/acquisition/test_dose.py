@@ -154,9 +154,10 @@ def test_flyback_that_is_not_blanked_is_paid_for(
     assert open_.reserved_e_per_nm2 == pytest.approx(1.1 * blanked.reserved_e_per_nm2)
 
 
-def test_regions_and_specimens_have_accounts_of_their_own(
+def test_regions_that_lie_apart_and_specimens_have_accounts_of_their_own(
     ledger: DoseLedger, reserve: Callable[..., Ticket]
 ) -> None:
+    ledger.place_region("wire-1", "region-2", x_nm=0, y_nm=3000, reason="a map")
     reserve()
     reserve(exposure(region="region-2"))
     reserve(exposure(region="region-2"))
@@ -557,6 +558,11 @@ def test_an_exposure_that_was_not_declared_is_refused(ledger: DoseLedger) -> Non
         {"dwell_s": 2e-5},
         {"flyback_s": 1e-3},
         {"flyback_blanked": False},
+        {"tilt_deg": 7.0},
+        {"offset_y_nm": 3.0},
+        {"offset_x_nm": 3.0},
+        {"rotation_deg": 3.0},
+        {"beam_diameter_nm": 3.0},
     ):
         assert "not an exposure" in refused(partial(draw, exposure(**changed)))
     assert (
@@ -565,18 +571,65 @@ def test_an_exposure_that_was_not_declared_is_refused(ledger: DoseLedger) -> Non
     )
 
     # Tracking moves the field, and a margin counted anew changes nothing.
-    ticket = draw(exposure(tilt_deg=7.0, center_x_nm=12.0), current_pa=160.0)
+    ticket = draw(exposure(center_x_nm=12.0), current_pa=160.0)
 
     assert ticket.current_limit_pa == 165.0
-    assert refused(lambda: draw(exposure())) == (
-        "dose: all 1 exposures that the series has declared are made: "
-        f"{declared}; declare more of them (re-takes too) in the plan's worst case, or "
-        "open another series"
-    )
     ledger.close_series(series)
     assert f"dose: series {series} is closed" in refused(lambda: draw(exposure()))
     with pytest.raises(LedgerError, match="series 'none' is not in this ledger"):
         ledger.close_series("none")
+
+
+def test_what_is_taken_again_is_reserved_on_top_within_the_budget(
+    ledger: DoseLedger,
+) -> None:
+    one = math.ceil(1000 * worst_fluence_e_per_nm2(exposure(), 165.0)) / 1000
+    other = ledger.open_series([exposure()] * 3, current_limit_pa=165.0)
+    series = ledger.open_series(
+        [exposure()] * 2, current_limit_pa=165.0, budget_e_per_nm2=3.5 * one
+    )
+
+    def draw(counter: int, asked: Exposure | None = None) -> Ticket:
+        return ledger.reserve(
+            asked or exposure(),
+            current_pa=150,
+            current_limit_pa=165,
+            boot_id=BOOT,
+            counter=counter,
+            series=series,
+        )
+
+    draw(0), draw(0)
+    assert ledger.usage("wire-1", "region-1").reserved_e_per_nm2 == pytest.approx(
+        5 * one
+    )
+    again = draw(0)
+    assert ledger.usage("wire-1", "region-1").reserved_e_per_nm2 == pytest.approx(
+        6 * one
+    )
+
+    # Another one: beyond the budget, even when the third has cost nothing yet.
+    assert refused(lambda: draw(0)) == (
+        "dose: specimen wire-1, region-1: this record exposure may cost 9.83e4 e/nm2 "
+        "(1 exposure at up to 165 pA = 150 pA + 10 %), 4.92e4 e/nm2 of the series' "
+        "budget of 3.44e5 e/nm2 is left; lower the measured current to 74.9 pA or "
+        "less, scan fewer frames, or choose a larger pixel"
+    )
+    ledger.release(again.uid, reason="never armed", boot_id=BOOT, counter=0)
+    assert ledger.usage("wire-1", "region-1").reserved_e_per_nm2 == pytest.approx(
+        5 * one
+    )
+    # Nor may it spend what another series holds.
+    ledger.set_limit("wire-1", "region-1", 5.5 * one, reason="a test")
+    assert "is left (0 e/nm2 settled, 4.92e5 e/nm2 reserved)" in refused(
+        lambda: draw(0)
+    )
+    ledger.close_series(other)
+    draw(0)
+    ledger.close_series(series)
+    assert ledger.usage("wire-1", "region-1").reserved_e_per_nm2 == pytest.approx(
+        3 * one
+    )
 
 
 def test_a_released_ticket_goes_back_to_its_series(ledger: DoseLedger) -> None:

@@ -193,7 +193,7 @@ class SoftMicroscope:
         self.exposures.append((exposure, stream, self.stage.alpha_deg.value))
         self.haadf.image = self._image(exposure)
         cost = 100.0 * exposure.n_frames
-        settled = Settlement("ticket", cost, cost, False, self.spent)
+        settled = Settlement("ticket", cost, cost, False, self.spent, self.spent + cost)
         self.spent += cost
         yield from bps.create(name=stream)
         for device in (beam, DoseColumns(settled), *also, *detectors):

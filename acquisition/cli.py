@@ -137,7 +137,11 @@ def status(config: ConfigOption = None, as_json: JsonOption = False) -> None:
 
 @app.command()
 def serve(config: ConfigOption = None) -> None:
-    """Run the Tiled server in the foreground, until Ctrl-C.
+    """Run the Tiled server in the foreground, until Ctrl-C; or serve an instrument.
+
+    With a name behind it, cryoline serve NAME is the bridge of that name, which serves
+    the standard PVs for an instrument that speaks something else: cryoline serve
+    keithley --help.
 
     Example: cryoline serve --config lab/instrument.toml
     """
@@ -300,29 +304,40 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _run_elsewhere(arguments: list[str]) -> None:
-    """Replace this process by that of a command from the group cryoline.commands.
+    """Replace this process by that of a command, or of the bridge of ``serve NAME``.
 
-    A process of its own, so that nothing here imports the simulator. The lines
-    below only tell ``--help`` about it.
+    A process of its own, so that nothing here imports the simulator, and a bridge
+    outlives its session. The lines below only tell ``--help`` about it.
     """
     commands = {p.name: p for p in registry.available("cryoline.commands")}
     if arguments and arguments[0] in commands:
-        module = commands[arguments[0]].target
-        if find_spec(module) is None:
-            raise PluginError(
-                f"command {arguments[0]!r}: no module {module}; "
-                f"reinstall {commands[arguments[0]].distribution}"
-            )
-        os.execv(sys.executable, [sys.executable, "-m", module, *arguments[1:]])
+        _become(commands[arguments[0]], arguments[1:])
+    if arguments[:1] == ["serve"] and not "".join(arguments[1:2]).startswith("-"):
+        bridges = {p.name: p for p in registry.available("cryoline.bridges")}
+        for name in arguments[1:2]:
+            if name not in bridges:
+                raise PluginError(
+                    f"serve: no bridge {name!r} (there are: {', '.join(bridges)}); "
+                    "without a name it runs the Tiled server"
+                )
+            _become(bridges[name], arguments[2:])
     listed = ", ".join(f"cryoline {name} --help" for name in commands)
     app.info.epilog = f"Commands that run as processes of their own: {listed}"
+
+
+def _become(plugin: registry.Plugin, arguments: list[str]) -> None:
+    if find_spec(plugin.module) is None:
+        raise PluginError(
+            f"{plugin.name}: no module {plugin.module}; reinstall {plugin.distribution}"
+        )
+    os.execv(sys.executable, [sys.executable, "-m", plugin.module, *arguments])
 
 
 def _problem(plugin: registry.Plugin) -> str:
     """Return why a plugin can't be imported, "" if it can."""
     try:
-        if plugin.group == "cryoline.commands":
-            return "" if find_spec(plugin.target) else f"no module {plugin.target}"
+        if plugin.group in ("cryoline.commands", "cryoline.bridges"):
+            return "" if find_spec(plugin.module) else f"no module {plugin.module}"
         registry.load(plugin.group, plugin.name)
     except PluginError as error:
         return str(error)

@@ -19,6 +19,7 @@ GROUPS: Final = (
     "cryoline.readers",
     "cryoline.exporters",
     "cryoline.commands",
+    "cryoline.bridges",
 )
 """The groups that cryoline looks plugins up in."""
 
@@ -32,6 +33,11 @@ class Plugin:
     target: str
     distribution: str
     version: str
+
+    @property
+    def module(self) -> str:
+        """The module of the target, without attribute and extras."""
+        return self.target.partition(" ")[0].partition(":")[0]
 
 
 def available(group: str) -> tuple[Plugin, ...]:

@@ -80,9 +80,14 @@ def _serve(options: argparse.Namespace) -> int:
     # Late: they load EPICS, whose environment must be set before.
     from softioc.softioc import safeEpicsExit
 
+    try:
+        from cryoline.plugins.scpi_potentiostat.link import ScpiLink
+    except ImportError as error:
+        raise BridgeError(
+            f"keithley: {error}; pip install 'cryoline[keithley]'"
+        ) from error
     from cryoline.plugins.scpi_potentiostat.channel import Channel
     from cryoline.plugins.scpi_potentiostat.instrument import Instrument
-    from cryoline.plugins.scpi_potentiostat.link import ScpiLink
     from cryoline.plugins.scpi_potentiostat.meter import SourceMeter
     from cryoline.plugins.scpi_potentiostat.server import BridgeServer
     from cryoline.plugins.scpi_potentiostat.storage import Storage

@@ -1,11 +1,9 @@
 """Commands that say what a plan would do and cost at most, before it is run."""
 
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any
 
 import typer
-from rich.markup import escape
-from rich.table import Table
 
 from cryoline.acquisition.cli_options import (
     OUT,
@@ -16,17 +14,14 @@ from cryoline.acquisition.cli_options import (
 )
 from cryoline.acquisition.cli_route import transfer
 from cryoline.acquisition.config import Config
-from cryoline.acquisition.dose_refusals import fluence_text
+from cryoline.acquisition.dose_refusals import check_current
 from cryoline.acquisition.errors import ConnectionFailed, PlanRefused
-
-if TYPE_CHECKING:
-    from cryoline.acquisition.forecast import Forecast
 
 __all__ = ["app"]
 
 app = typer.Typer(
     name="check",
-    help="What a plan would cost at most: dose, time, disk. Nothing is moved.",
+    help="What a plan would cost at most: dose, time, cold, disk. Nothing is moved.",
     no_args_is_help=True,
 )
 
@@ -46,7 +41,7 @@ app.command()(transfer)
 
 @app.callback()
 def _group() -> None:
-    """What a plan would cost at most: dose, time, disk. Nothing is moved."""
+    """What a plan would cost at most: dose, time, cold, disk. Nothing is moved."""
 
 
 @app.command()
@@ -70,22 +65,46 @@ def tilt_series(
     factor_at_60deg: Annotated[
         float, typer.Option(help="Frames at 60 deg over those at 0.")
     ] = 1.0,
+    total_e_per_nm2: Annotated[
+        float | None, typer.Option(help="Of the region; the frames follow from it.")
+    ] = None,
+    tracking_offset_nm: Annotated[
+        float | None, typer.Option(help="Track beside the map, along the tilt axis.")
+    ] = None,
+    tracking_width_px: Annotated[
+        int | None, typer.Option(help="Of that area; else as the map's.")
+    ] = None,
+    tracking_height_px: Annotated[
+        int | None, typer.Option(help="Of that area; else as the map's.")
+    ] = None,
+    accept_overlap: Annotated[
+        bool, typer.Option("--accept-overlap", help="That area may touch the map.")
+    ] = False,
     current_pa: Annotated[
         float | None, typer.Option(help="Without it, the beam's as last measured.")
     ] = None,
+    ln2_percent: Annotated[
+        float | None,
+        typer.Option(help="In the dewar; else asked, or full with --current-pa."),
+    ] = None,
     budget_e_per_nm2: Annotated[
-        float | None, typer.Option(help="Of this series.")
+        float | None, typer.Option(help="Of this series in its worst case.")
     ] = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Say what a tilt series costs at most, re-takes not counted; exit 1 if too much.
 
-    Example: cryoline check tilt-series --specimen nw-01 --pixel-nm 1.068
+    Nothing is moved, reserved or written to a device.
+
+    Example: cryoline check tilt-series --specimen nw-01 --total-e-per-nm2 4e6
     """
     from cryoline.acquisition import tilt_schemes
     from cryoline.acquisition.dose_config import open_ledger
+    from cryoline.acquisition.dose_plan import dose_of_series, plan_dose
     from cryoline.acquisition.forecast import forecast, waits_of_tilt_series
+    from cryoline.acquisition.forecast_report import render, series_as_dict
+    from cryoline.acquisition.low_dose_areas import DisplacedArea
     from cryoline.acquisition.specimen import Specimen
     from cryoline.acquisition.tilt_exposures import (
         Scan,
@@ -102,7 +121,15 @@ def tilt_series(
             f"-{tilt_limit_deg:g}..{tilt_limit_deg:g} deg, the holder's; choose nearer "
             "ends, or give --tilt-limit-deg"
         )
-    tracking = Tracking()
+    area = None
+    if tracking_offset_nm is not None:
+        area = DisplacedArea(
+            offset_nm=tracking_offset_nm,
+            width_px=tracking_width_px,
+            height_px=tracking_height_px,
+            accept_overlap=accept_overlap,
+        )
+    tracking = Tracking(area=area)
     scan = Scan(
         width_px=width_px,
         height_px=height_px,
@@ -113,15 +140,27 @@ def tilt_series(
         flyback_blanked=flyback_blanked,
         factor_at_60deg=factor_at_60deg,
     )
+    if current_pa is None:
+        current_pa, asked_percent = _ask_instrument(loaded)
+    else:
+        check_current("a current", current_pa)
+        asked_percent = 100.0
+    dose = dose_of_series(scheme, scan, tracking, current_pa=current_pa)
+    if total_e_per_nm2 is not None:
+        dose = plan_dose(
+            scheme,
+            scan,
+            tracking,
+            total_e_per_nm2=total_e_per_nm2,
+            current_pa=current_pa,
+        )
     exposures = worst_case_tilt_series(
         Specimen(name=specimen),
         region=region,
         scheme=scheme,
-        scan=scan,
+        scan=dose.scan,
         tracking=tracking,
     )
-    if current_pa is None:
-        current_pa = _measured_current_pa(loaded)
     with open_ledger(loaded) as ledger:
         found = forecast(
             ledger,
@@ -132,73 +171,43 @@ def tilt_series(
             current_margin=loaded.dose.current_margin,
             budget_e_per_nm2=budget_e_per_nm2,
             waits_s=waits_of_tilt_series(scheme, tracking),
+            ln2_percent=asked_percent if ln2_percent is None else ln2_percent,
+            cold=loaded.cold,
         )
     if as_json:
-        print_json(found.as_dict())
+        print_json(
+            {**found.as_dict(), "series": series_as_dict(scheme, dose, tracking)}
+        )
     else:
-        _render(found)
+        render(found, scheme, dose, tracking, OUT)
     if not found.fits:
         raise typer.Exit(1)
 
 
-def _measured_current_pa(config: Config) -> float:
-    """Ask the beam, and nothing but that, for its current as last measured."""
+def _ask_instrument(config: Config) -> tuple[float, float | None]:
+    """Return the beam's current as last measured, and the stage's liquid nitrogen, %.
+
+    Only read: nothing is written to any device.
+    """
     from cryoline.acquisition.connection import connect_devices, set_epics_environment
 
-    name = config.dose.beam
+    name, stage = config.dose.beam, config.cold.stage
     advice = "give --current-pa"
     if name not in config.devices:
         raise ConnectionFailed(f"{config.path}: has no device {name!r}; {advice}")
-    only = config.model_copy(update={"devices": {name: config.devices[name]}})
+    wanted = {n: config.devices[n] for n in (name, stage) if n in config.devices}
+    only = config.model_copy(update={"devices": wanted})
     set_epics_environment(only)
     try:
-        beam = connect_devices(only)[name]
+        devices: dict[str, Any] = connect_devices(only)
     except ConnectionFailed as error:
         raise ConnectionFailed(f"{error}; or {advice}") from error
-    current_pa = float(beam.probe_current().current_pa)
+    current_pa = float(devices[name].probe_current().current_pa)
     if current_pa == 0.0:
         raise PlanRefused(
             f"{name}: its current was not measured since the instrument was started; "
             f"measure it in cryoline shell ({name}.measure_current()), or {advice}"
         )
-    return current_pa
-
-
-def _render(found: "Forecast") -> None:
-    margin_percent = 100 * (found.current_limit_pa / found.current_pa - 1)
-    OUT.print(
-        f"{found.n_exposures} exposures at up to {found.current_limit_pa:.4g} pA "
-        f"({found.current_pa:.4g} pA + {margin_percent:.3g} %)"
-    )
-    table = Table("e/nm2", "at most", "used", "left before", "limit", "")
-    for region in found.regions:
-        usage = region.usage
-        used = usage.settled_e_per_nm2 + usage.reserved_e_per_nm2
-        verdict = "[red]too much[/]" if region.refusal else "[green]fits[/]"
-        table.add_row(
-            f"{usage.specimen}, {usage.region}",
-            *(
-                fluence_text(value).removesuffix(" e/nm2")
-                for value in (
-                    region.asked_e_per_nm2,
-                    used,
-                    usage.left_e_per_nm2,
-                    usage.limit_e_per_nm2,
-                )
-            ),
-            verdict,
-        )
-    OUT.print(table)
-    OUT.print(
-        f"beam on {found.beam_on_s / 60:.1f} min, in all about "
-        f"{found.duration_s / 60:.0f} min of instrument time at most"
-    )
-    disk = found.disk
-    enough = "" if disk.is_enough else "; [red]too little[/]"
-    OUT.print(
-        f"disk: up to {disk.needed_bytes / 1e9:.2g} GB, {disk.free_bytes / 1e9:.3g} GB "
-        f"free, {disk.minimum_free_bytes / 1e9:.2g} GB to stay free{enough}"
-    )
-    for region in found.regions:
-        if region.refusal:
-            OUT.print(escape(region.refusal), style="red", soft_wrap=True)
+    if stage not in devices:
+        return current_pa, None
+    return current_pa, float(devices[stage].ln2_percent.get())

@@ -5,14 +5,9 @@ from typing import Final
 
 from cryoline.acquisition.errors import PlanRefused
 from cryoline.acquisition.fluence import allocate_over_tilts, worst_fluence_e_per_nm2
-from cryoline.acquisition.low_dose_areas import separation
+from cryoline.acquisition.low_dose_areas import Separation, separation
 from cryoline.acquisition.specimen import Specimen
-from cryoline.acquisition.tilt_exposures import (
-    Scan,
-    TiltExposures,
-    Tracking,
-    tilt_exposures,
-)
+from cryoline.acquisition.tilt_exposures import Scan, Tracking, tilt_exposures
 from cryoline.acquisition.tilt_schemes import Scheme
 
 __all__ = ["DosePlan", "dose_of_series", "plan_dose"]
@@ -33,7 +28,9 @@ class DosePlan:
     shares_e_per_nm2: tuple[float, ...]
     """The same, if frames could be shared out by weight without being whole."""
     tracking_e_per_nm2: float
-    """All images that drift may ask for, as far as they may fall on the region."""
+    """All images that drift may ask for, if part of them may fall on the region."""
+    separation: Separation
+    """Of the area that is tracked by from the map."""
 
     @property
     def total_e_per_nm2(self) -> float:
@@ -89,24 +86,17 @@ def dose_of_series(
     scan, tracking = scan or Scan(), tracking or Tracking()
     tilts = tilt_exposures(_ANY, "any", scheme, scan, tracking)
     maps = tuple(worst_fluence_e_per_nm2(t.record, current_pa) for t in tilts)
-    images = tracking.most_images * sum(
-        worst_fluence_e_per_nm2(t.tracking, current_pa)
-        for t in tilts
-        if _may_fall_on_record(t, tracking)
-    )
+    limit_nm = tracking.area.tracking_limit_nm if tracking.area else 0.0
+    apart = separation(tilts[0].record, tilts[0].tracking, limit_nm=limit_nm)
+    images = 0.0
+    if not apart.is_clear:  # then it counts in full
+        image = worst_fluence_e_per_nm2(tilts[0].tracking, current_pa)
+        images = len(tilts) * tracking.most_images * image
     shares = allocate_over_tilts(
         sum(maps),
         scheme.angles_deg,
         factor_at_60deg=scan.factor_at_60deg,
         start_deg=scheme.center_deg,
     )
-    return DosePlan(
-        scan, tuple(t.record.n_frames for t in tilts), maps, tuple(shares), images
-    )
-
-
-def _may_fall_on_record(tilt: TiltExposures, tracking: Tracking) -> bool:
-    """Whether an image counts in full: part of it may lie where the map does."""
-    area = tracking.area
-    limit_nm = area.tracking_limit_nm if area else 0.0
-    return not separation(tilt.record, tilt.tracking, limit_nm=limit_nm).is_clear
+    frames = tuple(t.record.n_frames for t in tilts)
+    return DosePlan(scan, frames, maps, tuple(shares), images, apart)

@@ -1,4 +1,4 @@
-"""What a plan would cost at most, in dose, time and disk; nothing is booked."""
+"""What a plan would cost at most: dose, time, cold, disk; nothing is booked."""
 
 import shutil
 from collections.abc import Sequence
@@ -7,13 +7,14 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
+from cryoline.acquisition.config import ColdSection
 from cryoline.acquisition.dose import DoseLedger
 from cryoline.acquisition.dose_records import Foreseen
 from cryoline.acquisition.tilt_exposures import Tracking
 from cryoline.acquisition.tilt_schemes import Scheme
 from cryoline.devices.exposure import Exposure, Purpose
 
-__all__ = ["DiskNeed", "Forecast", "forecast", "waits_of_tilt_series"]
+__all__ = ["ColdNeed", "DiskNeed", "Forecast", "forecast", "waits_of_tilt_series"]
 
 _IMAGE_BYTES_PER_PX: Final = 4
 """An image is float32."""
@@ -38,6 +39,29 @@ class DiskNeed:
 
 
 @dataclass(frozen=True)
+class ColdNeed:
+    """What the stage's dewar holds, and how much of it a plan uses up."""
+
+    ln2_percent: float
+    """Now."""
+    lasts_s: float
+    """Instrument time in which a full one empties."""
+    reserve_percent: float
+    """What must be left."""
+    needed_s: float
+
+    @property
+    def at_end_percent(self) -> float:
+        """What will be left."""
+        return self.ln2_percent - 100.0 * self.needed_s / self.lasts_s
+
+    @property
+    def is_enough(self) -> bool:
+        """Whether the specimen stays cold to the end."""
+        return self.at_end_percent >= self.reserve_percent
+
+
+@dataclass(frozen=True)
 class Forecast:
     """The worst case of a plan."""
 
@@ -50,17 +74,28 @@ class Forecast:
     """Instrument time in all: exposures, flyback, moves and waits."""
     regions: Sequence[Foreseen]
     disk: DiskNeed
+    cold: ColdNeed | None = None
+    """None if nobody knows how long the dewar lasts."""
 
     @property
     def fits(self) -> bool:
-        """Whether neither the ledger nor the disk would refuse it."""
-        return self.disk.is_enough and not any(r.refusal for r in self.regions)
+        """Whether the ledger would grant it, and cold and disk last to its end."""
+        needs = [need for need in (self.disk, self.cold) if need is not None]
+        return all(need.is_enough for need in needs) and not any(
+            region.refusal for region in self.regions
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """Return what a program may read (``cryoline check --json``)."""
         return {
             **asdict(self),
             "disk": {**asdict(self.disk), "is_enough": self.disk.is_enough},
+            "cold": self.cold
+            and {
+                **asdict(self.cold),
+                "at_end_percent": self.cold.at_end_percent,
+                "is_enough": self.cold.is_enough,
+            },
             "fits": self.fits,
         }
 
@@ -75,12 +110,15 @@ def forecast(
     current_margin: float,
     budget_e_per_nm2: float | None = None,
     waits_s: float = 0.0,
+    ln2_percent: float | None = None,
+    cold: ColdSection | None = None,
     eds_counts_per_s: float = 20_000.0,
 ) -> Forecast:
     """Return the worst case of a plan from what its twin declares.
 
     folder: where its files go
     waits_s: instrument time between the exposures
+    ln2_percent: what the stage's dewar holds, judged by what is configured
     eds_counts_per_s: X-ray counts to expect at most; half the size of the files
         hangs on it, and the laboratory's detector counts a few thousand
     Raises DoseRefused for what is no series, no current or no budget.
@@ -94,19 +132,29 @@ def forecast(
     )
     maps_s = sum(e.beam_on_s for e in exposures if e.purpose is Purpose.RECORD)
     images = sum(e.width_px * e.height_px * _IMAGE_BYTES_PER_PX for e in exposures)
+    duration_s = sum(exposure.duration_s for exposure in exposures) + waits_s
     return Forecast(
         len(exposures),
         current_pa,
         current_limit_pa,
         sum(exposure.beam_on_s for exposure in exposures),
-        sum(exposure.duration_s for exposure in exposures) + waits_s,
+        duration_s,
         regions,
         DiskNeed(
             images + maps_s * eds_counts_per_s * _EVENT_BYTES,
             shutil.disk_usage(folder).free,
             minimum_free_mb * 1e6,
         ),
+        _cold_need(duration_s, ln2_percent, cold),
     )
+
+
+def _cold_need(
+    needed_s: float, ln2_percent: float | None, cold: ColdSection | None
+) -> ColdNeed | None:
+    if ln2_percent is None or cold is None or cold.ln2_lasts_s is None:
+        return None
+    return ColdNeed(ln2_percent, cold.ln2_lasts_s, cold.ln2_reserve_percent, needed_s)
 
 
 def waits_of_tilt_series(scheme: Scheme, tracking: Tracking) -> float:

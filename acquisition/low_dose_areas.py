@@ -74,17 +74,17 @@ class DisplacedArea(PlanSettings):
                 "offset_y_nm": record.offset_y_nm + self.offset_nm,
             }
         )
-        self._check(separation(record, beside, limit_nm=self.tracking_limit_nm), record)
+        self._check(separation(record, beside, limit_nm=self.tracking_limit_nm))
         return beside
 
-    def _check(self, found: "Separation", record: Exposure) -> None:
+    def _check(self, found: "Separation") -> None:
         if found.is_clear or self.accept_overlap:
             return
         raise PlanRefused(
             f"low-dose areas: offset_nm = {self.offset_nm:g} nm along the tilt axis is "
-            f"too near to {record.region} of {record.specimen}: {found.needed_nm:.0f} "
-            f"nm are needed (beam {found.beam_radius_nm:.0f} nm + half diagonal of the "
-            f"record {found.half_diagonal_nm:.0f} nm + tracking limit "
+            f"too near to the region: {found.needed_nm:.0f} nm are needed (beam "
+            f"{found.beam_radius_nm:.0f} nm + half diagonal of the record "
+            f"{found.half_diagonal_nm:.0f} nm + tracking limit "
             f"{self.tracking_limit_nm:g} nm), the edges are {found.gap_nm:.0f} nm "
             "apart; give a larger offset, a smaller area, or accept_overlap=True to "
             "have the region charged with it"

@@ -156,7 +156,7 @@ def dose_map(
     y_nm: ArrayLike,
     limit_e_per_nm2: float,
     *,
-    regions: Mapping[str, tuple[float, float, float, float]] | None = None,
+    regions: Mapping[str, Sequence[float]] | None = None,
     specimen: str | None = None,
     what: str = "fluence",
 ) -> Figure:
@@ -164,7 +164,7 @@ def dose_map(
 
     fluence_e_per_nm2: (y, x) of each cell, beam-normal; the tilt axis is y
     x_nm, y_nm: centres of the cells, evenly spaced
-    regions: name -> centre x, y, width and height of its field, nm
+    regions: name -> centre x, y, width, height (nm) and rotation (deg) of its field
     what: that is shown, for the labels
     Raises KernelInputError for what is no map, or no limit.
     """
@@ -246,22 +246,24 @@ def _shown(values: NDArray[np.float64], limit: float) -> tuple[float, float]:
     return max(least, limit * 1e-5), max(limit, values.max())
 
 
-def _outline(axes: Axes, name: str, place: tuple[float, float, float, float]) -> None:
-    x, y, width, height = place
-    axes.add_patch(
-        Rectangle(
-            (x - width / 2, y - height / 2),
-            width,
-            height,
-            fill=False,
-            edgecolor="white",
-            linewidth=1.2,
-            linestyle="--",
-        )
+def _outline(axes: Axes, name: str, place: Sequence[float]) -> None:
+    x, y, width, height, rotation_deg = place
+    field = Rectangle(
+        (x - width / 2, y - height / 2),
+        width,
+        height,
+        angle=rotation_deg,
+        rotation_point="center",
+        fill=False,
+        edgecolor="white",
+        linewidth=1.2,
+        linestyle="--",
     )
+    axes.add_patch(field)
+    corners = field.get_corners()
     axes.annotate(
         name,
-        xy=(x - width / 2, y + height / 2),
+        xy=(corners[:, 0].min(), corners[:, 1].max()),
         xytext=(0, 3),
         textcoords="offset points",
         color="white",

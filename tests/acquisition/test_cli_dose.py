@@ -341,6 +341,61 @@ def test_check_refuses_200_pa_on_the_smallest_field_of_he_et_al(
     assert "its budget is 1.00e6 e/nm2" in out
 
 
+def test_check_turns_a_total_into_frames_by_tilt(ledger: DoseLedger, run: Run) -> None:
+    options = ("--current-pa", "150", "--total-e-per-nm2", "4e6")
+    code, out, _ = check(run, *options, "--factor-at-60deg", "2", "--json")
+
+    assert code == 0
+    series = json.loads(out)["series"]
+    frames = dict(zip(series["angles_deg"], series["frames"], strict=True))
+    assert frames[0] < frames[45] < frames[60]
+    assert frames[60] / frames[0] == pytest.approx(2.0, rel=0.05)
+    assert 3.99e6 < series["total_e_per_nm2"] <= 4e6
+    spent = sum(series["maps_e_per_nm2"]) + series["tracking_e_per_nm2"]
+    assert spent == pytest.approx(series["total_e_per_nm2"])
+    code, out, _ = check(run, *options)
+    assert code == 0
+    assert "25 maps of 964 frames: 39 at 0 deg, 1.58e5 e/nm2; " in out
+    assert "as measured, mean over the map: 4.00e6 e/nm2, 8.22e4 e/nm2 of it for" in out
+
+
+def test_check_shows_how_far_an_area_to_track_by_lies_from_the_map(
+    ledger: DoseLedger, run: Run
+) -> None:
+    small = ("--width-px", "256", "--height-px", "256", "--pixel-nm", "1.068")
+    area = ("--tracking-width-px", "128", "--tracking-height-px", "128")
+    options = (*small, *area, "--current-pa", "50", "--frames", "8")
+    code, out, _ = check(run, *options, "--tracking-offset-nm", "400")
+
+    assert code == 0
+    assert "400 nm along the tilt axis, 340 nm needed; edges 167 nm apart: clear" in out
+    assert "0 e/nm2 of it for tracking" in out
+    code, _, error = check(run, *options, "--tracking-offset-nm", "300")
+    assert code == 1
+    assert "300 nm along the tilt axis is too near to the region: 340" in error
+    more = ("--tracking-offset-nm", "300", "--accept-overlap")
+    code, out, _ = check(run, *options, *more)
+    assert "edges 67 nm apart: overlap accepted" in out
+
+
+def test_check_compares_the_time_it_takes_with_the_nitrogen_that_is_left(
+    ledger: DoseLedger, run: Run, config: Path
+) -> None:
+    assert "not judged; set cold.ln2_lasts_s" in check(run, "--current-pa", "150")[1]
+    config.write_text(CONFIG + "[cold]\nln2_lasts_s = 30000\n")
+    code, out, _ = check(run, "--current-pa", "150", "--json")
+    assert code == 0
+    content = json.loads(out)
+    used = 100 * content["duration_s"] / 30000
+    assert content["cold"]["at_end_percent"] == pytest.approx(100 - used)
+    low = ("--ln2-percent", f"{used + 9.9:g}")  # 10 % are to be left
+
+    code, out, _ = check(run, "--current-pa", "150", *low)
+
+    assert code == 1
+    assert "% at the end, 10 % to be left; too little: fill the dewar" in out
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

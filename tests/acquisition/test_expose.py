@@ -22,7 +22,7 @@ import pytest
 from bluesky import RunEngine
 from bluesky.utils import Msg, RunEngineInterrupted
 from event_model import DocumentNames, schema_validators
-from ophyd import EpicsSignal
+from ophyd import EpicsSignal, EpicsSignalRO
 from ophyd.sim import FakeEpicsSignal, make_fake_device
 from ophyd.status import Status
 
@@ -33,6 +33,7 @@ from cryoline.acquisition.expose import expose, expose_once
 from cryoline.acquisition.fluence import fluence_of_charge_e_per_nm2
 from cryoline.devices.beam import Beam
 from cryoline.devices.beam_panel import BeamState
+from cryoline.devices.current_signal import CurrentSignalRO
 from cryoline.devices.detector_panel import DetectorState
 from cryoline.devices.detectors import HaadfDetector
 from cryoline.devices.errors import (
@@ -68,11 +69,13 @@ class Answered(FakeEpicsSignal):
 
 def fake(device: type) -> Any:
     """Return the device class with signals that this module serves."""
-    ophyd.sim.fake_device_cache[EpicsSignal] = Answered
+    cache = ophyd.sim.fake_device_cache
+    cache[EpicsSignal] = Answered
+    cache[CurrentSignalRO] = cache[EpicsSignalRO]
     try:
         return make_fake_device(device)
     finally:
-        ophyd.sim.fake_device_cache[EpicsSignal] = FakeEpicsSignal
+        cache[EpicsSignal] = FakeEpicsSignal
 
 
 class SoftMicroscope:
@@ -85,6 +88,7 @@ class SoftMicroscope:
         self.complaints: list[str] = []
         self.current_pa = CURRENT_PA
         self.fails_to_record = False
+        self.disarms_at_once = False
         self.measured = 0
         self._lock = threading.RLock()
         self._armed: dict[str, Any] | None = None
@@ -144,6 +148,8 @@ class SoftMicroscope:
         if self.is_at_rest and not self.beam.interlock.get():
             self._armed = json.loads(text)
             self._show()
+            if self.disarms_at_once:
+                self._blank(1)
         else:
             self._show("beam: Arm: not now")
 
@@ -273,6 +279,15 @@ class Bench:
     def once(self, **options: Any) -> Any:
         return expose_once(self.beam, [self.haadf], self.exposure, **options)
 
+    def run(self, *exposures: Exposure) -> Any:
+        """A run of several exposures, that draw on whatever series is open."""
+
+        def plan() -> Any:
+            for exposure in exposures:
+                yield from expose(self.beam, [self.haadf], exposure)
+
+        return bpp.run_wrapper(bpp.stage_wrapper(plan(), [self.haadf]))
+
     def settled_e_per_nm2(self) -> float:
         return self.ledger.usage("wire-1", "region-1").settled_e_per_nm2
 
@@ -322,6 +337,48 @@ def test_an_exposure_is_one_event_that_says_what_it_cost(bench: Bench) -> None:
     assert key["shape"] == [1, 16, 16]
     assert key["external"] == "STREAM:"
     assert bench.named("stop")[0]["exit_status"] == "success"
+
+
+def test_an_event_says_what_was_there_before_what_it_cost_and_what_is_there_now(
+    bench: Bench,
+) -> None:
+    for _ in range(2):
+        bench.engine(bench.once())
+
+    first, second = (e["data"] for e in bench.named("event"))
+    for event, record in zip((first, second), bench.world.log, strict=True):
+        cost = fluence_of_charge_e_per_nm2(record["charge_c"], EXPOSURE.area_nm2)
+        assert event["dose_fluence_e_per_nm2"] == pytest.approx(cost, abs=2e-3)
+        assert event["dose_after_e_per_nm2"] == pytest.approx(
+            event["dose_prior_e_per_nm2"] + cost, abs=2e-3
+        )
+        assert event["dose_limit_e_per_nm2"] == bench.ledger.limit_e_per_nm2
+    assert first["dose_prior_e_per_nm2"] == 0.0
+    assert second["dose_prior_e_per_nm2"] == first["dose_after_e_per_nm2"]
+    keys = bench.named("descriptor")[0]["data_keys"]
+    assert keys["dose_prior_e_per_nm2"]["units"] == "e/nm2"
+
+
+def test_an_exposure_that_the_ledger_refuses_opens_no_run(bench: Bench) -> None:
+    bench.ledger.set_limit("wire-1", "region-1", 1.0, reason="a test")
+
+    with pytest.raises(DoseRefused, match="wire-1, region-1"):
+        bench.engine(bench.once())
+
+    assert bench.documents == []
+    bench.check()
+
+
+def test_what_disarms_without_a_word_is_said_to_be_the_dead_man_or_somebody(
+    bench: Bench,
+) -> None:
+    """As after a freeze: the guard of the server blanks before it sees a beat."""
+    bench.world.disarms_at_once = True
+
+    with pytest.raises(ExposureRefused, match="was blanked again: by its dead-man"):
+        bench.engine(bench.once())
+
+    bench.check()
 
 
 class Boom(Exception):
@@ -601,8 +658,7 @@ def test_an_exposure_outside_the_envelope_of_its_series_is_refused(
 
     def plan() -> Any:
         yield Msg("preflight", None, [EXPOSURE])
-        yield from expose_once(bench.beam, [bench.haadf], EXPOSURE)
-        yield from expose_once(bench.beam, [bench.haadf], longer)
+        yield from bench.run(EXPOSURE, longer)
 
     with pytest.raises(DoseRefused, match="series"):
         bench.engine(plan())
@@ -627,7 +683,7 @@ def test_a_series_beyond_the_limit_is_refused_before_anything_moves(
 def test_a_cut_exposure_is_not_repeated_beyond_the_envelope(bench: Bench) -> None:
     def plan() -> Any:
         yield Msg("preflight", None, [bench.exposure])  # without a re-take
-        yield from bench.once()
+        yield from bench.run(bench.exposure)
         yield Msg("close_series")
 
     in_mid_exposure(bench, lambda: bench.engine.request_pause(False))

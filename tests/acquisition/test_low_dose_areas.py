@@ -53,9 +53,9 @@ def test_too_near_is_refused_with_what_is_needed_unless_it_is_accepted() -> None
 
     assert str(caught.value) == (
         "low-dose areas: offset_nm = 250 nm along the tilt axis is too near to "
-        "region-1 of nw-01: 322 nm are needed (beam 91 nm + half diagonal of the "
-        "record 181 nm + tracking limit 50 nm), the edges are 31 nm apart; give a larger "
-        "offset, a smaller area, or accept_overlap=True to have the region charged "
+        "the region: 322 nm are needed (beam 91 nm + half diagonal of the "
+        "record 181 nm + tracking limit 50 nm), the edges are 31 nm apart; give a "
+        "larger offset, a smaller area, or accept_overlap=True to have the region charged "
         "with it"
     )
     assert beside(DisplacedArea(**near, accept_overlap=True)).offset_y_nm == 250.0

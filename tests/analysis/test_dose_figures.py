@@ -104,7 +104,7 @@ def fields(outside: float = 0.0):
 
 
 def test_a_map_shows_the_worst_cell_the_limit_and_every_region() -> None:
-    regions = {"tip": (0.0, 0.0, 200.0, 200.0), "base": (200.0, 0.0, 100.0, 200.0)}
+    regions = {"tip": (0, 0, 200, 200, 0), "base": (200, 0, 100, 200, 30)}
 
     figure = dose_map(fields(), X_NM, Y_NM, 1e7, regions=regions, specimen="nw-01")
 
@@ -120,6 +120,7 @@ def test_a_map_shows_the_worst_cell_the_limit_and_every_region() -> None:
         (-100.0, -100.0, 200.0, 200.0),
         (150.0, -100.0, 100.0, 200.0),
     ]
+    assert [p.get_angle() for p in dashed] == [0, 30]
     bar, row = axes.child_axes
     assert bar.get_ylabel() == "fluence / 10$^{6}$ e/nm$^2$"
     np.testing.assert_allclose(row.lines[0].get_ydata()[[25, 50]], [2.0, 4.0])

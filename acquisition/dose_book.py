@@ -109,13 +109,17 @@ def balance(connection: sqlite3.Connection, specimen: str, region: str) -> Balan
 def blocking_tickets(
     connection: sqlite3.Connection, specimen: str, region: str
 ) -> tuple[str, ...]:
-    """Return the tickets charged above their reservation that nobody has seen yet."""
+    """Return the tickets charged above their reservation that nobody has seen yet.
+
+    Who acknowledges has seen what he names, and not what came from another site since.
+    """
     rows = connection.execute(
         "SELECT DISTINCT e.ticket FROM events e WHERE e.over = 1 AND e.specimen = ? "
         "AND EXISTS (SELECT 1 FROM bookings b WHERE b.event = e.uid AND b.region = ?) "
-        "AND e.id > coalesce((SELECT max(a.id) FROM events a WHERE a.specimen = ? "
-        "AND a.region = ? AND a.kind = 'acknowledge'), 0)",
-        (specimen, region, specimen, region),
+        "AND NOT EXISTS (SELECT 1 FROM events a, json_each(a.body, '$.tickets') seen "
+        "WHERE a.specimen = e.specimen AND a.region = ? AND a.kind = 'acknowledge' "
+        "AND a.id > e.id AND seen.value = e.ticket)",
+        (specimen, region, region),
     )
     return tuple(ticket for (ticket,) in rows)
 

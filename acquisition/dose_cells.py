@@ -30,6 +30,7 @@ __all__ = [
     "grid_of",
     "grids_of",
     "laid_over",
+    "list_fields",
     "read_footprint",
 ]
 
@@ -82,6 +83,22 @@ def booked_on(connection: sqlite3.Connection, specimen: str) -> list[Booked]:
         (specimen,),
     )
     return [Booked(*row) for row in rows]
+
+
+def list_fields(
+    connection: sqlite3.Connection, specimen: str
+) -> list[tuple[str, str, Footprint]]:
+    """Return region, purpose and footprint of each field that was ever booked.
+
+    Those of small area or large tilt first.
+    """
+    rows = connection.execute(
+        "SELECT DISTINCT region, purpose, footprint FROM bookings "
+        "WHERE specimen = ? AND footprint IS NOT NULL",
+        (specimen,),
+    )
+    fields = [(region, purpose, read_footprint(f)) for region, purpose, f in rows]
+    return sorted(fields, key=lambda f: (f[2].spread_nm2, -abs(f[2].tilt_deg)))
 
 
 def laid_over(grid: Grid, booked: Iterable[Booked], *accounts: str) -> Array:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from cryoline.acquisition.dose_book import blocking_tickets, from_milli
-from cryoline.acquisition.dose_cells import grid_around, laid_over
+from cryoline.acquisition.dose_cells import grid_around, laid_over, list_fields
 from cryoline.acquisition.dose_queries import (
     find_rows,
     last_seen,
@@ -23,6 +23,7 @@ from cryoline.acquisition.dose_records import (
     LedgerRow,
     OpenSeries,
     OpenTicket,
+    Outline,
     PurposeUsage,
     Usage,
 )
@@ -30,7 +31,7 @@ from cryoline.acquisition.dose_ruling import Rules, SpecimenDose
 from cryoline.acquisition.dose_schema import LedgerFile
 from cryoline.acquisition.dose_series import check_series, foresee, refuse_series
 from cryoline.acquisition.errors import DoseRefused, LedgerError
-from cryoline.devices.exposure import Exposure, ExposureResult, Ticket
+from cryoline.devices.exposure import Exposure, ExposureResult, Purpose, Ticket
 
 __all__ = ["LedgerReader"]
 
@@ -90,6 +91,19 @@ class LedgerReader:
                 reserved / 1000,
                 grid.across_nm[0] / grid.columns,
             )
+
+    def outlines(self, specimen: str) -> dict[str, Outline]:
+        """Return the field of each region that has a place: its largest, least tilted.
+
+        Fields that were recorded come before those that only served them.
+        """
+        with self._file.reading() as connection:
+            fields = list_fields(connection, specimen)
+        found: dict[str, Outline] = {}
+        for region, purpose, footprint in fields:
+            if purpose == Purpose.RECORD or region not in found:
+                found[region] = Outline(*footprint[:5])
+        return found
 
     def foresee(
         self,

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ __all__ = [
     "LedgerRow",
     "OpenSeries",
     "OpenTicket",
+    "Outline",
     "PurposeUsage",
     "Settlement",
     "Usage",
@@ -64,6 +65,17 @@ class FluenceMap:
     settled_e_per_nm2: NDArray[np.float64]
     reserved_e_per_nm2: NDArray[np.float64]
     cell_nm: float
+
+
+class Outline(NamedTuple):
+    """A field as it lies on the specimen, for a picture of it."""
+
+    x_nm: float
+    """Of its centre, from the specimen's origin."""
+    y_nm: float
+    width_nm: float
+    height_nm: float
+    rotation_deg: float
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ UV_VERSION := 0.13.8
 BIN := .venv/bin
 READY := .venv/.ready
 OUT ?= demo-out
+JOBS ?= 2
 # Strict for the package; a test's functions may stay without annotations.
 LOOSE := --explicit-package-bases --allow-untyped-defs --allow-incomplete-defs \
 	--allow-untyped-calls --no-warn-return-any
@@ -28,8 +29,9 @@ demo: $(READY)
 sabotage: $(READY)
 	CRYOLINE_SABOTAGE=1 $(BIN)/pytest tests/test_demo.py -k spoiled
 
+# Two processes, each with a laboratory of its own: most tests wait, for what they look at.
 test: $(READY)
-	$(BIN)/pytest
+	$(BIN)/pytest -n $(JOBS) --dist loadfile
 
 fast: $(READY)
 	$(BIN)/pytest -m "not lab and not tiled and not demo"

@@ -24,4 +24,6 @@ MISTAKES: Final = (
 def say(error: BaseException) -> None:
     """Write an error's text to standard error, without a traceback."""
     console = Console(stderr=True)
-    console.print(f"[bold red]error:[/] {escape(str(error))}", highlight=False)
+    # Not wrapped: a path that is broken in two can't be copied.
+    text = f"[bold red]error:[/] {escape(str(error))}"
+    console.print(text, highlight=False, soft_wrap=True)

@@ -134,7 +134,7 @@ def test_a_reservation_of_a_killed_process_is_there_or_not_and_never_half(
     report = run(KILL, tmp_path / "dose.sqlite")
 
     assert report["kills"] == 25
-    assert report["told"] > 25
+    assert report["told"] > 0
     assert report["lost"] == 0
     assert report["most_untold"] <= 1
     assert report["uneven"] == 0

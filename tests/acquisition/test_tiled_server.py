@@ -1,3 +1,4 @@
+import os
 import socket
 import urllib.request
 from dataclasses import replace
@@ -62,13 +63,11 @@ def test_a_port_in_use_is_an_error_that_names_its_owner(layout):
         ):
             server.start()
         assert not is_free("127.0.0.1", port)
-        assert "pytest" in owner_of(port)
+        assert f"process {os.getpid()} " in owner_of(port)
     assert is_free("127.0.0.1", port)
 
 
 def test_a_pid_that_now_belongs_to_another_program_is_not_the_server(layout):
-    import os
-
     me = ProcessIdentity.of(os.getpid())
     server = TiledServer(layout)
     port = any_free("127.0.0.1")

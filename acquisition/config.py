@@ -88,6 +88,11 @@ class DoseSection(_Section):
     """Renewed after each charge; relative to the data directory. Best elsewhere."""
     beam: str = "beam"
     """Name of the device whose exposures are counted."""
+    place_uncertainty_nm: Annotated[float, Field(gt=0, le=1e4)] = 8.0
+    """How well the place of a field is known: the cells that the limit holds for are
+    at least so wide."""
+    probe_diameter_nm: Annotated[float, Field(gt=0, le=1e4)] | None = None
+    """If it is known, the fluence under the probe is recorded with each charge."""
     current_margin: Annotated[float, Field(ge=0, le=1)] = 0.10
     """How much the current may rise after its measurement, relative."""
     current_age_max_s: Annotated[float, Field(gt=0)] = 1800.0

@@ -17,4 +17,6 @@ def open_ledger(config: Config) -> DoseLedger:
         limit_e_per_nm2=config.dose.limit_e_per_nm2,
         backup=config.dose_backup,
         source=config.dose.beam,
+        place_uncertainty_nm=config.dose.place_uncertainty_nm,
+        probe_diameter_nm=config.dose.probe_diameter_nm,
     )

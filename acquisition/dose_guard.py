@@ -92,18 +92,23 @@ class DoseGuard:
         return await self._fresh_current()
 
     async def _preflight(self, msg: Msg) -> str:
-        """Msg("preflight", None, exposures, budget_e_per_nm2=None): open a series.
+        """Msg("preflight", None, exposures, budget_e_per_nm2=None, ancestors=()).
 
-        Answers its UID. Raises DoseRefused before anything has moved.
+        Open a series, and answer its UID. ``ancestors`` are what its specimen was
+        made from, oldest first: their limits hold for it. Raises DoseRefused, or
+        LedgerError, before anything has moved.
         """
         exposures = tuple(msg.args[0])
         budget = msg.kwargs.get("budget_e_per_nm2")
+        ancestors = tuple(msg.kwargs.get("ancestors", ()))
         self._refuse_other_beam(msg)
         await self._claim()
         current = await self._fresh_current()
         # From here on nothing gives way to the loop: it is done, or was not begun.
         self._end_series("a new series begins")
         self.reconcile()
+        for specimen in {exposure.specimen for exposure in exposures}:
+            self.ledger.register(specimen, ancestors)
         self.series = self.ledger.open_series(
             exposures,
             current_pa=current.current_pa,

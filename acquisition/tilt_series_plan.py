@@ -107,7 +107,11 @@ def tilt_series(
             specimen, region=region, scheme=scheme, scan=shared, tracking=tracking
         )
         series_uid = yield Msg(
-            "preflight", None, worst_case, budget_e_per_nm2=budget_e_per_nm2
+            "preflight",
+            None,
+            worst_case,
+            budget_e_per_nm2=budget_e_per_nm2,
+            ancestors=specimen.ancestors,
         )
         _md = {
             "plan_name": "tilt_series",

@@ -33,7 +33,6 @@ __all__ = ["Instrument"]
 
 _SCAN_RATE_MAX_MV_PER_S: Final = 200.0
 """Steps of 10 mV at the default period; no source-meter is made for faster sweeps."""
-_RECONNECT_S: Final = 2.0
 _FLUSH_S: Final = 0.2
 _CHECK_S: Final = 1.0
 _NO_CELL: Final = 0.98  # of the meter's largest potential: nothing holds it lower
@@ -54,10 +53,12 @@ class Instrument:
         storage: Storage,
         *,
         look_every_s: float = 60.0,
+        reconnect_s: float = 2.0,
     ) -> None:
         self._open_meter = open_meter
         self._storage = storage
         self._look_every_s = look_every_s
+        self._reconnect_s = reconnect_s
         # Steady while this process lives, and comparable with the last process'.
         self._epoch_s = time.time() - time.monotonic()
         self._meter = open_meter()
@@ -65,7 +66,8 @@ class Instrument:
         self._execution: Execution | None = None
         self._reading = Reading(0.0, 0.0, 0.0)
         self._has_contact = True
-        self._next_look_s = self._next_flush_s = self._next_check_s = 0.0
+        self._next_look_s = self._next_try_s = 0.0
+        self._next_flush_s = self._next_check_s = 0.0
         self.is_connected = True
         """Whether the meter answers: else its readings mean nothing."""
         model = self._meter.model
@@ -159,7 +161,7 @@ class Instrument:
         was_off = self._try_to_switch_off()
         self._meter.close()
         self.is_connected = False
-        self._next_look_s = self.now_s() + _RECONNECT_S
+        self._next_try_s = self.now_s() + self._reconnect_s
         if self._is_running:
             self._keep_points()
             where = (
@@ -272,9 +274,9 @@ class Instrument:
         self._has_contact = abs(self._reading.potential_v) < most_v
 
     def _reconnect(self, now_s: float) -> None:
-        if now_s < self._next_look_s:
+        if now_s < self._next_try_s:
             return
-        self._next_look_s = now_s + _RECONNECT_S
+        self._next_try_s = now_s + self._reconnect_s
         try:
             self._meter = self._open_meter()
         except MeterError as error:

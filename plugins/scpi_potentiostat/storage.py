@@ -99,12 +99,16 @@ class Storage:
         self._lock = (directory / "lock").open("a")
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self.record = self._read()
         except BlockingIOError:
+            self._lock.close()
             raise BridgeError(
                 f"{directory}: another bridge works here; end it, or give this one "
                 "another --directory"
             ) from None
-        self.record = self._read()
+        except BridgeError:
+            self._lock.close()
+            raise
         self.points = (
             PointFile(self._points_path(self.record.uid)) if self.record else None
         )

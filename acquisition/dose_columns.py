@@ -12,12 +12,13 @@ _MEANING: Final = {
     "prior_e_per_nm2": "before, at the cell that had most",
     "fluence_e_per_nm2": "of this exposure, mean over its field",
     "after_e_per_nm2": "after, at the cell that has most",
+    "limit_e_per_nm2": "limit of the region",
 }
 
 
 @dataclass(frozen=True)
 class DoseColumns:
-    """One settlement as bluesky reads a device: e/nm2 before, of it, and after.
+    """One settlement as bluesky reads a device: before, of it, after, and the limit.
 
     Those of all exposures are the same device, whose readings differ.
 

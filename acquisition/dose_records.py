@@ -1,5 +1,6 @@
 """What the dose ledger answers: usage of a region, a settled exposure, open items."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -123,6 +124,8 @@ class Settlement:
     """What had been charged before it began, where that is most in its field."""
     after_e_per_nm2: float
     """The same, this exposure included."""
+    limit_e_per_nm2: float = math.nan
+    """Of the region that was named."""
     backup_problem: str = ""
     """Why the ledger's backup could not be renewed; the charge itself is safe."""
 

@@ -147,8 +147,9 @@ def settle(
     added = max(0, charged - same)
     total = before + added
     over = total > reserved.milli + _ROUNDING_MILLI
+    dose = SpecimenDose(connection, exposure.specimen, rules)
     prior, after = _around(
-        connection, reserved, total, (source, boot_id, counter), rules
+        connection, dose, reserved, total, (source, boot_id, counter), rules
     )
     if is_open or added:
         event = record(
@@ -173,6 +174,7 @@ def settle(
         over=over,
         prior_e_per_nm2=prior / 1000,
         after_e_per_nm2=after / 1000,
+        limit_e_per_nm2=from_milli(dose.limit_of(exposure.region)),
     )
 
 
@@ -233,6 +235,7 @@ def _fluences(
 
 def _around(
     connection: sqlite3.Connection,
+    dose: SpecimenDose,
     reserved: Reserved,
     total: int,
     made_at: tuple[str, str | None, int | None],
@@ -246,7 +249,6 @@ def _around(
     exposure = reserved.ticket.exposure
     footprint = reserved.footprint or footprint_of(connection, exposure)
     grid = grid_of(read_footprint(footprint), rules.place_uncertainty_nm)
-    dose = SpecimenDose(connection, exposure.specimen, rules)
     rows = connection.execute(
         "SELECT region, footprint, account, -milli_e_per_nm2 FROM bookings "
         "WHERE ticket = :ticket AND account = 'settled' UNION ALL "

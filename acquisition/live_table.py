@@ -103,7 +103,7 @@ def _tilt(data: Mapping[str, Any], tilts: int) -> str:
 
 def _dose(data: Mapping[str, Any]) -> str:
     after = data["dose_after_e_per_nm2"]
-    left = max(0.0, data.get("dose_limit_e_per_nm2", math.nan) - after)
+    left = max(0.0, data["dose_limit_e_per_nm2"] - after)
     return (
         f"+{data['dose_fluence_e_per_nm2']:.3g} e/nm2: {after:.3g} received, "
         f"{left:.3g} left"

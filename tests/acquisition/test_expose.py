@@ -30,7 +30,10 @@ from cryoline.acquisition.dose import DoseLedger
 from cryoline.acquisition.dose_guard import DoseGuard, install
 from cryoline.acquisition.errors import DoseRefused, ExposureCut
 from cryoline.acquisition.expose import expose, expose_once
-from cryoline.acquisition.fluence import fluence_of_charge_e_per_nm2
+from cryoline.acquisition.fluence import (
+    fluence_of_charge_e_per_nm2,
+    worst_fluence_e_per_nm2,
+)
 from cryoline.devices.beam import Beam
 from cryoline.devices.beam_panel import BeamState
 from cryoline.devices.current_signal import CurrentSignalRO
@@ -680,9 +683,12 @@ def test_a_series_beyond_the_limit_is_refused_before_anything_moves(
     assert bench.ledger.usage("wire-1", "region-1").reserved_e_per_nm2 == 0
 
 
-def test_a_cut_exposure_is_not_repeated_beyond_the_envelope(bench: Bench) -> None:
+def test_a_cut_exposure_is_not_repeated_beyond_the_budget_of_its_series(
+    bench: Bench,
+) -> None:
     def plan() -> Any:
-        yield Msg("preflight", None, [bench.exposure])  # without a re-take
+        worst = 1.001 * worst_fluence_e_per_nm2(bench.exposure, 1.1 * CURRENT_PA)
+        yield Msg("preflight", None, [bench.exposure], budget_e_per_nm2=worst)
         yield from bench.run(bench.exposure)
         yield Msg("close_series")
 

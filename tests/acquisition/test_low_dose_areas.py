@@ -55,8 +55,8 @@ def test_too_near_is_refused_with_what_is_needed_unless_it_is_accepted() -> None
         "low-dose areas: offset_nm = 250 nm along the tilt axis is too near to "
         "the region: 322 nm are needed (beam 91 nm + half diagonal of the "
         "record 181 nm + tracking limit 50 nm), the edges are 31 nm apart; give a "
-        "larger offset, a smaller area, or accept_overlap=True to have the region charged "
-        "with it"
+        "larger offset, a smaller area, or accept_overlap=True to have the region "
+        "charged with it"
     )
     assert beside(DisplacedArea(**near, accept_overlap=True)).offset_y_nm == 250.0
 

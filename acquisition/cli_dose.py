@@ -55,6 +55,71 @@ def show(
         raise typer.Exit(1)
 
 
+@app.command("map")
+def map_(
+    specimen: Annotated[str, typer.Argument(help="The specimen.")],
+    out: Annotated[
+        Path | None, typer.Option(help="The figure: .png, .pdf or .svg.")
+    ] = None,
+    npz: Annotated[Path | None, typer.Option(help="The numbers, for numpy.")] = None,
+    region: Annotated[
+        str | None, typer.Option(help="Around this one; else all of them.")
+    ] = None,
+    cell_nm: Annotated[
+        float | None,
+        typer.Option(help="Width of a cell; else dose.place_uncertainty_nm."),
+    ] = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Draw where on a specimen its dose fell, settled and reserved, cell by cell.
+
+    Example: cryoline dose map nw-01 --out nw-01.png
+    """
+    from cryoline.acquisition.dose_map_report import look_up_map
+
+    found = look_up_map(read_config(config), specimen, region=region, cell_nm=cell_nm)
+    if out is not None:
+        found.draw(out)
+    if npz is not None:
+        found.save_arrays(npz)
+    if as_json:
+        print_json(found.as_dict())
+        return
+    most = (found.cells.settled_e_per_nm2 + found.cells.reserved_e_per_nm2).max()
+    OUT.print(
+        f"{specimen}: at most {fluence_text(most)} of "
+        f"{fluence_text(found.limit_e_per_nm2)} in a cell of "
+        f"{found.cells.cell_nm:.3g} nm"
+    )
+    for path in (out, npz):
+        if path is not None:
+            OUT.print(f"wrote {path}", soft_wrap=True)
+
+
+@app.command()
+def place(
+    specimen: Annotated[str, typer.Argument(help="The specimen.")],
+    region: Annotated[str, typer.Argument(help="The region.")],
+    x_nm: Annotated[float, typer.Argument(help="Of its centre, across the tilt axis.")],
+    y_nm: Annotated[float, typer.Argument(help="Along the tilt axis.")],
+    reason: _ReasonOption,
+    config: ConfigOption = None,
+) -> None:
+    """Say where a region lies, nm from the specimen's origin, before it is exposed.
+
+    Regions that nobody has placed lie on each other, and are charged together. Put --
+    before a negative number.
+
+    Example: cryoline dose place nw-01 region-2 --reason "stage, 10:20" -- 800 -40
+    """
+    from cryoline.acquisition.dose_config import open_ledger
+
+    with open_ledger(read_config(config)) as ledger:
+        ledger.place_region(specimen, region, x_nm=x_nm, y_nm=y_nm, reason=reason)
+    OUT.print(f"{specimen}, {region} lies at x = {x_nm:g} nm, y = {y_nm:g} nm")
+
+
 @app.command()
 def reconcile(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Settle what died unsettled, by the instrument's own log of exposures.

@@ -8,6 +8,7 @@ import numpy as np
 
 from cryoline.acquisition.dose_book import blocking_tickets, from_milli
 from cryoline.acquisition.dose_cells import grid_around, laid_over, list_fields
+from cryoline.acquisition.dose_neighbours import neighbours_hit
 from cryoline.acquisition.dose_queries import (
     find_rows,
     last_seen,
@@ -21,6 +22,7 @@ from cryoline.acquisition.dose_records import (
     FluenceMap,
     Foreseen,
     LedgerRow,
+    Neighbour,
     OpenSeries,
     OpenTicket,
     Outline,
@@ -145,6 +147,13 @@ class LedgerReader:
                     )
                 )
         return found
+
+    def neighbours(
+        self, exposures: Sequence[Exposure], *, current_limit_pa: float
+    ) -> list[Neighbour]:
+        """Return the other regions that exposures would hit; nothing is booked."""
+        with self._file.reading() as connection:
+            return neighbours_hit(connection, exposures, current_limit_pa, self._rules)
 
     def purposes(self, specimen: str, region: str) -> list[PurposeUsage]:
         """Return what the exposures of each purpose have cost a region."""

@@ -14,6 +14,7 @@ __all__ = [
     "FluenceMap",
     "Foreseen",
     "LedgerRow",
+    "Neighbour",
     "OpenSeries",
     "OpenTicket",
     "Outline",
@@ -107,6 +108,16 @@ class Foreseen:
     """Of that cell."""
     place_nm: tuple[float, float]
     """Of its centre, (x, y) from the specimen's origin."""
+
+
+@dataclass(frozen=True)
+class Neighbour:
+    """A region that exposures of other regions would hit."""
+
+    specimen: str
+    region: str
+    most_e_per_nm2: float
+    """What they would give at most to one of its cells."""
 
 
 @dataclass(frozen=True)

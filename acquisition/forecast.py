@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from cryoline.acquisition.config import ColdSection
 from cryoline.acquisition.dose import DoseLedger
-from cryoline.acquisition.dose_records import Foreseen
+from cryoline.acquisition.dose_records import Foreseen, Neighbour
 from cryoline.acquisition.tilt_exposures import Tracking
 from cryoline.acquisition.tilt_schemes import Scheme
 from cryoline.devices.exposure import Exposure, Purpose
@@ -73,6 +73,8 @@ class Forecast:
     duration_s: float
     """Instrument time in all: exposures, flyback, moves and waits."""
     regions: Sequence[Foreseen]
+    neighbours: Sequence[Neighbour]
+    """Other regions that it would hit as well."""
     disk: DiskNeed
     cold: ColdNeed | None = None
     """None if nobody knows how long the dewar lasts."""
@@ -140,6 +142,7 @@ def forecast(
         sum(exposure.beam_on_s for exposure in exposures),
         duration_s,
         regions,
+        ledger.neighbours(exposures, current_limit_pa=current_limit_pa),
         DiskNeed(
             images + maps_s * eds_counts_per_s * _EVENT_BYTES,
             shutil.disk_usage(folder).free,

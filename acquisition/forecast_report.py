@@ -105,20 +105,30 @@ def _render_area(separation: Separation, console: Console) -> None:
 
 
 def _render_regions(found: Forecast, console: Console) -> None:
-    table = Table("e/nm2", "at most", "used", "left before", "limit", "")
+    table = Table(
+        "e/nm2", "at most", "used", "left before", "worst cell after", "limit", ""
+    )
     for region in found.regions:
         usage = region.usage
         used = usage.settled_e_per_nm2 + usage.reserved_e_per_nm2
         verdict = "[red]too much[/]" if region.refusal else "[green]fits[/]"
+        x_nm, y_nm = region.place_nm
         table.add_row(
             f"{usage.specimen}, {usage.region}",
             _short(region.asked_e_per_nm2),
             _short(used),
             _short(usage.left_e_per_nm2),
-            _short(usage.limit_e_per_nm2),
+            f"{_short(region.worst_e_per_nm2)} at ({x_nm:.0f}, {y_nm:.0f}) nm",
+            _short(region.limit_e_per_nm2),
             verdict,
         )
     console.print(table)
+    for neighbour in found.neighbours:
+        console.print(
+            f"hits {neighbour.region} as well: up to "
+            f"{fluence_text(neighbour.most_e_per_nm2)} there",
+            soft_wrap=True,
+        )
 
 
 def _render_cold(found: Forecast, console: Console) -> None:

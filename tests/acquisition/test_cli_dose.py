@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from cryoline.acquisition import connection
@@ -240,6 +241,66 @@ def test_the_bar_shows_what_is_there(
     assert bar(usage, width=10).plain == expected
 
 
+def test_a_map_has_each_region_at_its_place_as_figure_and_as_numbers(
+    ledger: DoseLedger, run: Run, tmp_path: Path
+) -> None:
+    field = {"width_px": 128, "height_px": 128, "pixel_nm": 2.0}
+    code, out, _ = run(
+        *("dose", "place", "nw-01", "tip", "--reason", "stage"), "--", "600", "-40"
+    )
+    assert code == 0
+    assert "nw-01, tip lies at x = 600 nm, y = -40 nm" in out
+    for region, tilt_deg in (("region-1", 0.0), ("region-1", 60.0), ("tip", 0.0)):
+        ticket = reserve(ledger, region=region, tilt_deg=tilt_deg, **field)
+        settle(ledger, ticket)
+    each = ledger.usage("nw-01", "tip").settled_e_per_nm2
+    figure, arrays = tmp_path / "map.png", tmp_path / "map.npz"
+
+    code, out, _ = run(
+        *("dose", "map", "nw-01", "--out", str(figure), "--npz", str(arrays))
+    )
+
+    assert code == 0
+    assert f"wrote {figure}" in out
+    assert figure.read_bytes()[:4] == b"\x89PNG"
+    with np.load(arrays) as found:
+        cells, x_nm, y_nm = (
+            found[key] for key in ("settled_e_per_nm2", "x_nm", "y_nm")
+        )
+
+    def at(x: float, y: float) -> float:
+        return float(cells[abs(y_nm - y).argmin(), abs(x_nm - x).argmin()])
+
+    assert at(0, 0) == pytest.approx(2 * each, rel=1e-3)
+    assert at(-200, 0) == pytest.approx(each, rel=1e-3)  # stretched by 1 / cos 60 deg
+    assert at(600, -40) == pytest.approx(each, rel=1e-3)
+    assert at(350, 0) == 0.0
+    code, out, _ = run("dose", "map", "nw-01", "--region", "tip", "--json")
+    content = json.loads(out)
+    assert content["regions"]["tip"] == {
+        "x_nm": 600.0,
+        "y_nm": -40.0,
+        "width_nm": 256.0,
+        "height_nm": 256.0,
+        "rotation_deg": 0.0,
+    }
+    assert min(content["x_nm"]) > 400
+    assert run("dose", "map", "nw-02")[0] == 1
+
+
+def test_a_region_that_has_its_dose_is_moved_no_more(
+    ledger: DoseLedger, run: Run
+) -> None:
+    settle(ledger, reserve(ledger))
+
+    code, _, error = run(
+        *("dose", "place", "nw-01", "region-1", "50", "0", "--reason", "stage")
+    )
+
+    assert code == 1
+    assert "what it has received lies there for good" in error
+
+
 def test_reconcile_and_blank_need_an_ioc_that_answers(
     ledger: DoseLedger, run: Run
 ) -> None:
@@ -357,6 +418,32 @@ def test_check_turns_a_total_into_frames_by_tilt(ledger: DoseLedger, run: Run) -
     assert code == 0
     assert "25 maps of 964 frames: 39 at 0 deg, 1.58e5 e/nm2; " in out
     assert "as measured, mean over the map: 4.00e6 e/nm2, 8.22e4 e/nm2 of it for" in out
+
+
+def test_check_names_the_worst_cell_and_the_neighbours_that_are_hit(
+    ledger: DoseLedger, run: Run
+) -> None:
+    """A map of 1093 nm reaches to 1093 nm at 60 deg: into a neighbour's field."""
+    ledger.place_region("nw-01", "tip", x_nm=1200.0, y_nm=0.0, reason="stage")
+    ledger.place_region("nw-01", "far", x_nm=9000.0, y_nm=0.0, reason="stage")
+    for region in ("tip", "far"):
+        settle(ledger, reserve(ledger, region=region))
+
+    code, out, _ = check(run, "--current-pa", "150", "--json")
+
+    assert code == 0
+    content = json.loads(out)
+    (hit,) = content["neighbours"]
+    assert hit["region"] == "tip"
+    # Its edge at 654 nm lies in the fields of 33.3 deg and more: 12 of 25 tilts.
+    asked = content["regions"][0]["asked_e_per_nm2"]
+    assert hit["most_e_per_nm2"] == pytest.approx(12 / 25 * asked, rel=1e-3)
+    (region,) = content["regions"]
+    assert region["worst_e_per_nm2"] == pytest.approx(asked, rel=0.01)
+    assert abs(region["place_nm"][0]) < 547
+    _, out, _ = check(run, "--current-pa", "150")
+    assert "hits tip as well: up to 1.22e6 e/nm2 there" in out
+    assert "far" not in out
 
 
 def test_check_shows_how_far_an_area_to_track_by_lies_from_the_map(
@@ -519,6 +606,8 @@ def test_sample_show_of_nobody_is_a_mistake(
         "dose acknowledge",
         "dose settle",
         "dose limit",
+        "dose map",
+        "dose place",
         "sample show",
     ],
 )

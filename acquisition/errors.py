@@ -10,6 +10,7 @@
     |   +-- DoseRefused        an exposure that the dose ledger does not allow
     +-- ImportRefused          a file that was imported before
     +-- BundleRefused          a specimen's bundle that can't be made, or not be merged
+    +-- ProtocolError          a cycling protocol that can't be used
     +-- RouteError             a route file that can't be used
     +-- TransferStopped        a transfer that was ended before its specimen was there
     +-- ExposureCut            an exposure that ended before its last pixel
@@ -42,6 +43,7 @@ __all__ = [
     "JournalReplacedError",
     "LedgerError",
     "PlanRefused",
+    "ProtocolError",
     "PublishError",
     "RecordsError",
     "RouteError",
@@ -102,6 +104,10 @@ class LedgerError(RecordsError):
 
 class CustodyError(RecordsError):
     """The custody record can't be kept, or does not hold what is asked."""
+
+
+class ProtocolError(CryolineError):
+    """A cycling protocol is malformed, or asks for what can't be done."""
 
 
 class RouteError(CryolineError):

@@ -26,7 +26,10 @@ __all__ = [
     "load_contract",
 ]
 
-CONTRACTS: Final[dict[str, str]] = {}
+CONTRACTS: Final = {
+    "beam": "cryoline.acquisition.contract_beam",
+    "potentiostat": "cryoline.acquisition.contract_potentiostat",
+}
 """Modules by the kind of instrument; each has its `Contract` as CONTRACT."""
 
 

@@ -6,6 +6,7 @@ it. The device arms and starts, and finds out by the log how it ended.
 
 import json
 import logging
+import math
 import threading
 import time
 from dataclasses import dataclass
@@ -28,6 +29,10 @@ __all__ = ["Beam", "ExposureStatus"]
 _LOOK_EVERY_S: Final = 0.25
 """Wall time between two looks, should no monitor of the counter arrive."""
 _READ_AGAIN: Final = 5
+_CLOCK_PLAY_S: Final = 1.0
+"""Instrument time by which two readings of a clock may be out of order."""
+_NEVER_S: Final = 1e9
+"""Age of a current that was never measured."""
 _log = logging.getLogger("cryoline.beam")
 
 
@@ -54,10 +59,13 @@ class Beam(BeamPanel):
     blank_timeout_s = 2.0
     reconnect_timeout_s = 30.0
     """How long an exposure's end is asked for while nobody answers."""
+    session = ""
+    """Who arms, as the lease names it; the instrument refuses any but the holder."""
 
     def __init__(self, prefix: str, *, name: str, **kwargs: Any) -> None:
         super().__init__(prefix, name=name, **kwargs)
         self._armed: _Armed | None = None
+        self._latest_s = -math.inf
         self._blankings = 0
         self._log_lock = threading.Lock()
         self._arming = threading.Lock()
@@ -198,12 +206,42 @@ class Beam(BeamPanel):
     # Current -----------------------------------------------------------------------
 
     def probe_current(self) -> ProbeCurrent:
-        """Return the measured current, its age, and what the source can give."""
+        """Return the measured current, its age, and what the source can give.
+
+        If the instrument's clock has gone back, the current counts as never measured.
+        Raises ExposureRefused for what can be no current.
+        """
+        current_pa = self._get(self.current_pa)
+        current_max_pa = self._get(self.current_max_pa)
+        for signal, value, is_possible in (
+            (self.current_pa, current_pa, current_pa >= 0),
+            (self.current_max_pa, current_max_pa, current_max_pa > 0),
+        ):
+            if not (is_possible and math.isfinite(value)):
+                raise ExposureRefused(
+                    f"{signal.name} is {value:g} pA, which is no current; nothing is "
+                    "exposed with it. Measure it again, and look at the instrument's "
+                    "electrometer and its IOC"
+                )
         return ProbeCurrent(
-            current_pa=self._get(self.current_pa),
-            age_s=self._get(self.current_age_s),
-            current_max_pa=self._get(self.current_max_pa),
+            current_pa=current_pa,
+            age_s=self._current_age_s(),
+            current_max_pa=current_max_pa,
         )
+
+    def _current_age_s(self) -> float:
+        """Return how old the current is, beyond every limit if nobody can know."""
+        now_s, age_s = self._get(self.instrument_time_s), self._get(self.current_age_s)
+        went_back_s = self._latest_s - now_s
+        self._latest_s = max(self._latest_s, now_s)
+        if went_back_s > _CLOCK_PLAY_S or not age_s >= 0:
+            _log.warning(
+                "%s: the instrument's clock is %.3g s behind what it was, and its "
+                "current %.3g s old; it counts as never measured",
+                *(self.name, went_back_s, age_s),
+            )
+            return _NEVER_S
+        return float(age_s)
 
     def measure_current(self) -> Status:
         """Measure the current with the specimen blanked; done when it is known.
@@ -218,10 +256,12 @@ class Beam(BeamPanel):
             while self._get(self.state) == BeamState.MEASURING:
                 self._look_again.wait(_LOOK_EVERY_S / 5)
             age_s = self._get(self.current_age_s)
-            if age_s > self._get(self.instrument_time_s) - asked_s:
+            now_s = self._get(self.instrument_time_s)
+            if not 0 <= age_s <= now_s - asked_s:
                 raise ExposureRefused(
                     f"{self.name} did not measure its current: {self.why()}"
                 )
+            self._latest_s = now_s
 
         in_thread(status, measure, f"measure {self.name}")
         return status
@@ -254,7 +294,10 @@ class Beam(BeamPanel):
 
     def _arm(self, ticket: Ticket) -> None:
         blankings = self._blankings
-        write(self.arm, json.dumps(ticket.arming()), timeout_s=self.answer_timeout_s)
+        order = ticket.arming()
+        if self.session:
+            order["session"] = self.session
+        write(self.arm, json.dumps(order), timeout_s=self.answer_timeout_s)
         is_armed = self._get(self.armed_ticket_uid) == ticket.uid
         if not is_armed and self._blankings == blankings:
             raise ExposureRefused(

@@ -5,6 +5,8 @@ from enum import IntEnum
 from ophyd import Component as Cpt
 from ophyd import Device, EpicsSignal, EpicsSignalRO
 
+from cryoline.devices.current_signal import CurrentSignalRO
+
 __all__ = ["BeamPanel", "BeamState"]
 
 
@@ -58,7 +60,7 @@ class BeamPanel(Device):
         doc="Exposures that have ended since the instrument was made.",
     )
     current_pa = Cpt(
-        EpicsSignalRO,
+        CurrentSignalRO,
         "Current_RBV",
         kind="normal",
         doc="Probe current as last measured, pA.",
@@ -73,7 +75,7 @@ class BeamPanel(Device):
         EpicsSignalRO, "Energy_RBV", kind="config", doc="Beam energy, keV."
     )
     current_max_pa = Cpt(
-        EpicsSignalRO,
+        CurrentSignalRO,
         "CurrentMax_RBV",
         kind="config",
         doc="Largest current that the source can give, pA.",

@@ -58,13 +58,29 @@ for name, wrong in json.load(sys.stdin):
     found.append([r.as_dict() for r in examine_contract(one, ioc.prefix, may_act=True)])
     ioc.put("Break", "")
     ioc.put("Blank", 1)
-print(json.dumps(found))
+# And what a session makes of units, by the same PVs.
+from cryoline.devices import Beam
+from cryoline.devices.errors import ExposureRefused
+beam = Beam(ioc.prefix, name="beam")
+beam.wait_for_connection(timeout=10)
+currents = {}
+for unit in ("pA", "nA", "uA"):
+    ioc.put("Unit", unit)
+    try:
+        currents[unit] = [
+            beam.probe_current().current_pa,
+            beam.read()["beam_current_pa"]["value"],
+            beam.describe()["beam_current_pa"]["units"],
+        ]
+    except ExposureRefused as error:
+        currents[unit] = str(error)
+print(json.dumps([found, currents]))
 """
 
 
 @pytest.fixture(scope="module")
-def tried() -> Iterator[list[list[dict[str, str]]]]:
-    """What the contract says of each broken beam, and last of one that is well."""
+def told() -> Iterator[Any]:
+    """What the contract says of each broken beam, and what a session reads of one."""
     port = str(free_ports(1)[0])
     ioc = subprocess.Popen(
         [sys.executable, str(BROKEN), port],
@@ -94,6 +110,13 @@ def tried() -> Iterator[list[list[dict[str, str]]]]:
         ioc.communicate()
 
 
+@pytest.fixture(scope="module")
+def tried(told: Any) -> list[list[dict[str, str]]]:
+    """What the contract says of each broken beam, and last of one that is well."""
+    results: list[list[dict[str, str]]] = told[0]
+    return results
+
+
 @pytest.mark.parametrize("number", range(len(BREAKS)), ids=lambda k: BREAKS[k][1])
 def test_broken_promise_is_seen(number: int, tried: Any) -> None:
     name, _, seen = BREAKS[number]
@@ -106,6 +129,14 @@ def test_broken_promise_is_seen(number: int, tried: Any) -> None:
 def test_beam_that_is_well_keeps_all_of_them(tried: Any) -> None:
     assert {r["name"]: r["seen"] for r in tried[-1] if r["verdict"] != "kept"} == {}
     assert {r["name"] for r in tried[-1]} == {name for name, _, _ in BREAKS}
+
+
+def test_session_reads_pa_whatever_unit_of_current_the_ioc_has(told: Any) -> None:
+    currents = told[1]
+
+    assert currents["pA"] == [150.0, 150.0, "pA"]
+    assert currents["nA"] == [150e3, 150e3, "pA"]
+    assert "its unit (EGU) is 'uA', not one of pA, nA, A" in currents["uA"]
 
 
 def test_simulated_beam_keeps_all_of_them(instrument: "Instrument", lab: Any) -> None:

@@ -62,7 +62,7 @@ class DerivedRun:
             "parameters": dict(parameters),
             **{
                 key: raw_start[key]
-                for key in ("specimen", "ancestors", "technique")
+                for key in ("specimen", "ancestors", "technique", "imported_file")
                 if key in raw_start
             },
         }
@@ -79,9 +79,7 @@ class DerivedRun:
     ) -> None:
         """Add a row to a stream; ``columns`` are those known of this run, else all."""
         names = list(self._streams[stream] if columns is None else columns)
-        if stream not in self._num_events:
-            self._emit("descriptor", self._describe(stream, names, time))
-            self._num_events[stream] = 0
+        self._begin(stream, names, time)
         self._num_events[stream] += 1
         number = self._num_events[stream]
         event = {
@@ -94,6 +92,33 @@ class DerivedRun:
             "filled": {},
         }
         self._emit("event", event)
+
+    def page(self, stream: str, rows: Mapping[str, Sequence[Any]], time: float) -> None:
+        """Add many rows at once: ``rows`` has each of the stream's columns."""
+        names = list(self._streams[stream])
+        count = len(rows[names[0]])
+        if not count:
+            return
+        self._begin(stream, names, time)
+        first = self._num_events[stream] + 1
+        self._num_events[stream] += count
+        numbers = list(range(first, first + count))
+        page = {
+            "uid": [self._make_uid(f"{stream}/{number}") for number in numbers],
+            "descriptor": self._make_uid(stream),
+            "seq_num": numbers,
+            "time": [time] * count,
+            "data": {name: list(rows[name]) for name in names},
+            "timestamps": {name: [time] * count for name in names},
+            "filled": {},
+        }
+        self._emit("event_page", page)
+
+    def _begin(self, stream: str, columns: list[str], time: float) -> None:
+        """Describe a stream before its first row."""
+        if stream not in self._num_events:
+            self._emit("descriptor", self._describe(stream, columns, time))
+            self._num_events[stream] = 0
 
     def end(self, raw_stop: Mapping[str, Any]) -> None:
         """End as the raw run ended."""

@@ -5,104 +5,27 @@ device and no server, and is deterministic: uids and times follow from the raw
 documents, so a second pass over the same run gives the same bytes.
 """
 
-import math
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-import numpy as np
 from event_model import DocumentRouter
-from numpy.typing import NDArray
 
-from cryoline.analysis.derived_run import (
-    FLAG,
-    INTEGER,
-    TIME,
-    Column,
-    DerivedRun,
-    Emit,
+from cryoline.analysis.cycling_results import (
+    ANALYSIS_VERSION,
+    OPTIONAL_COLUMNS,
+    POINT_COLUMNS,
+    CyclingResults,
 )
 from cryoline.analysis.errors import StreamError
-from cryoline.analysis.voltammetry import (
-    CE_FLAG_ABOVE,
-    COUNTER_FLOOR_MAH,
-    COUNTER_TOLERANCE,
-    MINIMUM_PROMINENCE,
-    SMOOTHING_V,
-    Completed,
-    CycleAccumulator,
-    scan_rate_mv_per_s,
-    voltammogram_peaks,
-)
 
 __all__ = ["ANALYSIS_VERSION", "POINT_COLUMNS", "CyclingRouter"]
 
-ANALYSIS_VERSION: Final = "1"
-"""Raised by one whenever the same raw run would give other derived documents."""
-
-POINT_COLUMNS: Final = (
-    "instrument_time_s",
-    "potential_v",
-    "current_a",
-    "charge_mah",
-    "cycle_number",
-    "half_cycle",
-)
-"""What a stream `points` must have, after the device's own prefix."""
-
-_SOURCE: Final = "cryoline.analysis.voltammetry"
-
-
-_CHARGE: Final = Column("number", "<f8", "mAh", 7)
-_SPECIFIC: Final = Column("number", "<f8", "mAh/g", 2)
-_CURRENT: Final = Column("number", "<f8", "A", 9)
-
-_STREAMS: Final[dict[str, dict[str, Column]]] = {
-    "half_cycles": {
-        "half_cycle": INTEGER,
-        "cycle_number": INTEGER,
-        "charge_mah": _CHARGE,
-        "integral_mah": _CHARGE,
-        "counter_disagrees": FLAG,
-        "charge_mah_per_g": _SPECIFIC,
-        "scan_rate_mv_per_s": Column("number", "<f8", "mV/s", 4),
-        "points": INTEGER,
-        "duration_s": TIME,
-        "instrument_time_end_s": TIME,
-        "complete": FLAG,
-    },
-    "cycles": {
-        "cycle_number": INTEGER,
-        "lithiation_mah": _CHARGE,
-        "delithiation_mah": _CHARGE,
-        "coulombic_efficiency": Column("number", "<f8", "", 5),
-        "ce_flag": FLAG,
-        "counter_disagrees": FLAG,
-        "lithiation_mah_per_g": _SPECIFIC,
-        "delithiation_mah_per_g": _SPECIFIC,
-        "points": INTEGER,
-        "instrument_time_end_s": TIME,
-        "complete": FLAG,
-    },
-    "peaks": {
-        "cycle_number": INTEGER,
-        "half_cycle": INTEGER,
-        "direction": Column("string", "<U8"),
-        "potential_v": Column("number", "<f8", "V", 4),
-        "current_a": _CURRENT,
-        "prominence_a": _CURRENT,
-    },
-}
-_PER_GRAM: Final = "_mah_per_g"
-
 
 class CyclingRouter(DocumentRouter):  # type: ignore[misc,unused-ignore]
-    """Charges, coulombic efficiencies and peaks of a cycling run, as a second run.
+    """What is derived from a cycling run, as a second run.
 
     Takes one raw run at a time. From the moment its stream `points` is described,
-    emits a run with the streams `half_cycles`, `cycles` and `peaks` (each only when
-    it has a row; columns per gram only when the electrode's mass is known). Rows come
-    as soon as their half cycle or cycle is over; those still open when the run ends
-    are `complete` only if it ended with success. A run without such a stream gives
+    emits a run with the streams of `cycling_results`. A run without such a stream gives
     nothing.
 
     emit: takes (name, document)
@@ -120,7 +43,7 @@ class CyclingRouter(DocumentRouter):  # type: ignore[misc,unused-ignore]
         super().__init__()
         self._emit = emit
         self._original_key = original_key
-        self._run: _Derived | None = None
+        self._run: CyclingResults | None = None
         self._raw_start: Mapping[str, Any] | None = None
         self._prefixes: dict[str, str] = {}
 
@@ -144,7 +67,7 @@ class CyclingRouter(DocumentRouter):  # type: ignore[misc,unused-ignore]
         if self._run is None:
             if self._raw_start is None:
                 raise StreamError(f"descriptor {doc['uid']} came before any start")
-            self._run = _Derived(
+            self._run = CyclingResults(
                 self._emit, self.quantity, self._raw_start, self._original_key
             )
 
@@ -153,7 +76,11 @@ class CyclingRouter(DocumentRouter):  # type: ignore[misc,unused-ignore]
         prefix = self._prefixes.get(doc["descriptor"])
         if prefix is not None and self._run is not None and doc["time"]:
             data = doc["data"]
-            points = {name: data[prefix + name] for name in POINT_COLUMNS}
+            points = {
+                name: data[prefix + name]
+                for name in (*POINT_COLUMNS, *OPTIONAL_COLUMNS)
+                if prefix + name in data
+            }
             self._run.take(points, doc["time"][-1])
 
     def stop(self, doc: Mapping[str, Any]) -> None:
@@ -161,83 +88,6 @@ class CyclingRouter(DocumentRouter):  # type: ignore[misc,unused-ignore]
         if self._run is not None:
             self._run.end(doc)
         self._raw_start = self._run = None
-
-
-class _Derived:
-    """The derived run of one cycling run."""
-
-    def __init__(
-        self,
-        emit: Emit,
-        quantity: str,
-        raw_start: Mapping[str, Any],
-        original_key: str | None,
-    ) -> None:
-        mass_mg = (raw_start.get("electrode") or {}).get("mass_mg")
-        self._mass_known = mass_mg is not None
-        self._accumulator = CycleAccumulator(electrode_mass_mg=mass_mg)
-        self._sweep: NDArray[np.float64] = np.empty((3, 0))
-        self._run = DerivedRun(
-            emit,
-            quantity,
-            raw_start,
-            original_key,
-            version=ANALYSIS_VERSION,
-            parameters={
-                "ce_flag_above": CE_FLAG_ABOVE,
-                "counter_floor_mah": COUNTER_FLOOR_MAH,
-                "counter_tolerance": COUNTER_TOLERANCE,
-                "electrode_mass_mg": mass_mg,
-                "minimum_prominence": MINIMUM_PROMINENCE,
-                "smoothing_v": SMOOTHING_V,
-            },
-            streams=_STREAMS,
-            source=_SOURCE,
-        )
-
-    def take(self, points: Mapping[str, Any], time: float) -> None:
-        """Add a page of points, and emit what ended within it."""
-        charges = {
-            name: points[name] for name in POINT_COLUMNS if name != "potential_v"
-        }
-        ended = self._accumulator.add(**charges)
-        sweep = [points[n] for n in ("instrument_time_s", "potential_v", "current_a")]
-        self._sweep = np.hstack([self._sweep, np.array(sweep, dtype=float)])
-        self._emit_rows(ended, time)
-
-    def end(self, raw_stop: Mapping[str, Any]) -> None:
-        """Emit what is still open, and the stop document."""
-        complete = raw_stop["exit_status"] == "success"
-        self._emit_rows(self._accumulator.finish(complete=complete), raw_stop["time"])
-        self._run.end(raw_stop)
-
-    def _emit_rows(self, ended: Completed, time: float) -> None:
-        for half in ended.half_cycles:
-            seconds, potential_v, current_a = self._sweep[:, : half.points]
-            self._sweep = self._sweep[:, half.points :]
-            rate = scan_rate_mv_per_s(seconds, potential_v)
-            extra = {
-                "scan_rate_mv_per_s": rate,
-                "duration_s": half.time_end_s - half.time_start_s,
-                "instrument_time_end_s": half.time_end_s,
-            }
-            self._event("half_cycles", half._asdict() | extra, time)
-            if math.isnan(rate):
-                continue
-            where = {"cycle_number": half.cycle_number, "half_cycle": half.half_cycle}
-            for peak in voltammogram_peaks(potential_v, current_a):
-                self._event("peaks", where | peak._asdict(), time)
-        for cycle in ended.cycles:
-            extra = {"instrument_time_end_s": cycle.time_end_s}
-            self._event("cycles", cycle._asdict() | extra, time)
-
-    def _event(self, stream: str, row: Mapping[str, Any], time: float) -> None:
-        columns = [
-            name
-            for name in _STREAMS[stream]
-            if self._mass_known or not name.endswith(_PER_GRAM)
-        ]
-        self._run.event(stream, row, time, columns)
 
 
 def _prefix_of_points(descriptor: Mapping[str, Any]) -> str | None:

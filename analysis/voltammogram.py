@@ -19,6 +19,7 @@ __all__ = [
     "SMOOTHING_V",
     "Peak",
     "scan_rate_mv_per_s",
+    "smooth_sweep",
     "voltammogram_peaks",
 ]
 
@@ -48,6 +49,10 @@ class Peak(NamedTuple):
     potential_v: float
     current_a: float
     prominence_a: float
+    baseline_a: float
+    """Of the current at that potential, without the peak."""
+    height_a: float
+    """Current less baseline: negative for a cathodic peak."""
 
 
 def scan_rate_mv_per_s(time_s: ArrayLike, potential_v: ArrayLike) -> float:
@@ -84,6 +89,8 @@ def voltammogram_peaks(
     4. A peak stands out by minimum_prominence of the sweep's current range, and by
        seven times the noise.
     5. Its potential is the vertex of a parabola through its upper 15 %.
+    6. The baseline is a band stretched below the smoothed sweep, from end to end: it
+       touches the feet of the peaks and bridges what stands between them.
 
     potential_v, current_a: (row,), one sweep; rows that are not finite are left out
     Raises KernelInputError if the rows turn back by more than a tenth of their span.
@@ -107,16 +114,14 @@ def voltammogram_peaks(
         )
     rising = bool(travel > 0)
     sign = 1.0 if rising else -1.0
-    grid, height, step = _on_grid(potential, sign * median_filter(current, 3))
-    window = max(5, 2 * round(smoothing_v / step / 2) + 1)
-    if grid.size < max(_SMALLEST_GRID, window):
+    grid, smooth, noise = smooth_sweep(potential, sign * current, smoothing_v)
+    if not grid.size:
         return ()
-    smooth = savgol_filter(height, window, 2)
-    noise = _noise(height - smooth)
     least = max(minimum_prominence * float(np.ptp(smooth)), _NOISE_FACTOR * noise)
     if not least > 0:
         return ()
     places, found = find_peaks(smooth, prominence=least)
+    band = _band_below(grid, smooth) if places.size else smooth
     peaks: list[Peak] = []
     before = -1
     for place, prominence in zip(places, found["prominences"], strict=True):
@@ -131,9 +136,44 @@ def voltammogram_peaks(
                 potential_v=at_v,
                 current_a=sign * top,
                 prominence_a=float(prominence),
+                baseline_a=sign * float(np.interp(at_v, grid, band)),
+                height_a=sign * (top - float(np.interp(at_v, grid, band))),
             )
         )
     return tuple(peaks if rising else reversed(peaks))
+
+
+def smooth_sweep(
+    potential: NDArray[np.float64],
+    height: NDArray[np.float64],
+    smoothing_v: float = SMOOTHING_V,
+) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
+    """Return a sweep on a grid of rising potential, smoothed, and its noise.
+
+    Empty if the sweep is too short to be smoothed.
+    """
+    grid, height, step = _on_grid(potential, median_filter(height, 3))
+    window = max(5, 2 * round(smoothing_v / step / 2) + 1)
+    if grid.size < max(_SMALLEST_GRID, window):
+        return np.empty(0), np.empty(0), math.nan
+    smooth = np.asarray(savgol_filter(height, window, 2), dtype=float)
+    return grid, smooth, _noise(height - smooth)
+
+
+def _band_below(
+    grid: NDArray[np.float64], height: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return the lower convex hull of a curve, at each of its points."""
+    corners: list[int] = []
+    for k in range(grid.size):
+        while len(corners) > 1:
+            a, b = corners[-2:]
+            turn = (grid[b] - grid[a]) * (height[k] - height[a])
+            if turn > (grid[k] - grid[a]) * (height[b] - height[a]):
+                break
+            corners.pop()
+        corners.append(k)
+    return np.asarray(np.interp(grid, grid[corners], height[corners]))
 
 
 def _on_grid(

@@ -212,7 +212,7 @@ def test_a_failed_run_is_tried_again_by_the_next_worker(layout, monkeypatch) -> 
         raise ZeroDivisionError("a kernel's mistake")
 
     with monkeypatch.context() as patched:
-        patched.setattr("cryoline.analysis.live.voltammogram_peaks", broken)
+        patched.setattr("cryoline.analysis.cycling_results.voltammogram_peaks", broken)
         assert catch_up(layout)["failed"] == {
             "run_cycling": "ZeroDivisionError: a kernel's mistake"
         }
@@ -476,7 +476,7 @@ def test_another_version_of_the_analysis_supersedes_its_predecessor(
 ) -> None:
     append(layout, "run", lines_of_run())
     with monkeypatch.context() as patched:
-        patched.setattr("cryoline.analysis.live.ANALYSIS_VERSION", "0")
+        patched.setattr("cryoline.analysis.cycling_results.ANALYSIS_VERSION", "0")
         catch_up(layout, [replace(CYCLING, version="0")])
     old = derived_path(layout, "run").read_bytes()
 

@@ -28,7 +28,7 @@ _FLANK: Final = (0.3, 0.7)
 """[A] assumption: of a peak's height, where its flank is straight."""
 
 _SMALLEST: Final = 0.002
-"""[A] assumption: at constant current, the SEI's peak is so small beside a plateau's."""
+"""[A] assumption: at constant current, the SEI's peak beside a plateau's."""
 
 _QUIET: Final = 0.05
 """[A] assumption: the baseline is the lowest of this part of the rows before a peak."""
@@ -120,9 +120,11 @@ def reduction_onset(potential_v: ArrayLike, current_a: ArrayLike) -> Onset | Non
     share = (height - baseline) / (height[0] - baseline)
     # From the peak outwards, to where the flank first is this low.
     first, last = (int(np.argmax(share < part)) for part in _FLANK[::-1])
-    if last - first < 2:
+    if not 0 < first <= last:
         return None
-    slope, offset = np.polyfit(x[first:last], height[first:last], 1)
+    # With the rows on either side: a flank may be steeper than the grid is fine.
+    flank = slice(first - 1, last + 1)
+    slope, offset = np.polyfit(x[flank], height[flank], 1)
     if not slope < 0:
         return None
     return Onset(

@@ -55,6 +55,7 @@ CURRENT_A: Final = 1e-3
 _WINDOW_V: Final = 0.1
 _ANSWER_S: Final = 2.0
 _MARGIN_S: Final = 10.0
+_SETTLE_S: Final = 1.0
 _HEADER: Final = 4
 
 
@@ -146,8 +147,15 @@ class PotentiostatRig(ContractPVs):
 
     def must_be_open(self) -> None:
         """Raise Breach if a current flows still."""
-        if current_a := float(self.get("Current_RBV")):
-            raise Breach(f"the program has ended, and Current_RBV is {current_a:g} A")
+        self.must_become("Current_RBV", 0.0, "A")
+
+    def must_become(self, name: str, value: float, unit: str) -> None:
+        """Raise Breach if a reading of a program that has ended is another."""
+        # Readings are shown one after the other.
+        if self.until(lambda: self.get(name) == value, timeout_s=_SETTLE_S) is None:
+            raise Breach(
+                f"the program has ended, and {name} is {self.get(name):g} {unit}"
+            )
 
     def refuses(self, text: str, what: str) -> str:
         """Return why a program was refused; raises Breach if it was not."""

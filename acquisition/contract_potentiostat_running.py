@@ -27,8 +27,7 @@ def _runs_to_its_end(rig: PotentiostatRig) -> str:
     if state is not ProgramState.FINISHED:
         raise Breach(f"the state is {state.name}: {rig.get('Message_RBV')}")
     rig.must_be_open()
-    if (done := float(rig.get("Progress_RBV"))) != 100.0:
-        raise Breach(f"finished, and Progress_RBV is {done:g} %")
+    rig.must_become("Progress_RBV", 100.0, "%")
     return f"finished with {rig.get('PointCount_RBV'):.0f} points"
 
 

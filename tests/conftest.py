@@ -29,7 +29,7 @@ def _first_free_port() -> int:
     for _ in range(200):
         first = random.randrange(20_000, 32_000)
         try:
-            return wanted_ports(first, len(GROUPS))[0]
+            return wanted_ports(first, len(GROUPS) + 1)[0]
         except PortInUseError:
             continue
     raise RuntimeError("no consecutive free ports on 127.0.0.1")
@@ -39,7 +39,7 @@ def _first_free_port() -> int:
 # tests does: so the ports are chosen before the laboratory is there.
 _PORT = _first_free_port()
 os.environ["EPICS_CA_ADDR_LIST"] = " ".join(
-    f"127.0.0.1:{_PORT + k}" for k in range(len(GROUPS))
+    f"127.0.0.1:{_PORT + k}" for k in range(len(GROUPS) + 1)
 )
 os.environ["EPICS_CA_AUTO_ADDR_LIST"] = "NO"
 
@@ -96,6 +96,12 @@ class Instrument:
 
         server = TiledServer.from_config(self.config)
         return from_uri(server.url(), api_key=server.api_key())
+
+
+@pytest.fixture(scope="session")
+def bridge_port() -> int:
+    """Return a port beside the laboratory's, where clients look for a bridge too."""
+    return _PORT + len(GROUPS)
 
 
 @pytest.fixture(scope="session")

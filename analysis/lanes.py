@@ -25,31 +25,63 @@ _INDEX: Final = ir.IntType(64)
 
 
 @intrinsic
-def spread(typing_context, out, where, left, right, volume, first, tilts):  # type: ignore[no-untyped-def]
-    """Add a row of the volume, weighted, to two neighbouring rows of each tilt.
+def spread(typing_context, out, where, left, right, volume, first, voxels):  # type: ignore[no-untyped-def]
+    """Add neighbouring rows of the volume, weighted, to two rows of one tilt each.
 
-    out[where[a] : + LANES] += left[a] * row, and right[a] * row to the next LANES
-    numbers, for each tilt a; row is volume[first : first + LANES], all arrays flat.
+    out[where[j] : + LANES] += left[j] * row j, and right[j] * row j to the next LANES
+    numbers; row j is volume[first + j * LANES : + LANES], all arrays flat. Two rows of
+    out are held in registers while the voxels go to them, or move on by one.
     """
     signature = types.void(out, where, left, right, volume, types.intp, types.intp)
 
     def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
         out, where, left, right, volume = _data(context, builder, signature, args)
-        row = _load(builder, volume, args[5])
-        with cgutils.for_range(builder, args[6]) as loop:
-            place = builder.load(builder.gep(where, [loop.index]))
-            for weights, begin in (
-                (left, place),
-                (right, builder.add(place, ir.Constant(_INDEX, LANES))),
+        here = cgutils.alloca_once_value(builder, builder.load(where))
+        low, high = _registers(builder), _registers(builder)
+
+        def fetch(registers: Any, begin: Any) -> None:
+            for register, number in zip(
+                registers, _load(builder, out, begin), strict=True
             ):
+                builder.store(number, register)
+
+        def put(registers: Any, begin: Any) -> None:
+            for part, register in enumerate(registers):
+                pointer = _pointer(builder, out, begin, part)
+                builder.store(builder.load(register), pointer, align=_ALIGN)
+
+        fetch(low, builder.load(here))
+        fetch(high, _next(builder, builder.load(here)))
+        with cgutils.for_range(builder, args[6]) as loop:
+            place, before = (
+                builder.load(builder.gep(where, [loop.index])),
+                builder.load(here),
+            )
+            with builder.if_then(builder.icmp_signed("!=", place, before)):
+                put(low, before)
+                is_next = builder.icmp_signed("==", place, _next(builder, before))
+                with builder.if_else(is_next) as (on_by_one, elsewhere):
+                    with on_by_one:
+                        for one, other in zip(low, high, strict=True):
+                            builder.store(builder.load(other), one)
+                    with elsewhere:
+                        put(high, _next(builder, before))
+                        fetch(low, place)
+                fetch(high, _next(builder, place))
+                builder.store(place, here)
+            begin = builder.add(
+                args[5], builder.mul(loop.index, ir.Constant(_INDEX, LANES))
+            )
+            row = _load(builder, volume, begin)
+            for weights, registers in ((left, low), (right, high)):
                 weight = _same(
                     builder, builder.load(builder.gep(weights, [loop.index]))
                 )
-                for part, number in enumerate(row):
-                    pointer = _pointer(builder, out, begin, part)
-                    total = builder.load(pointer, align=_ALIGN)
-                    total = _fma(builder, weight, number, total)
-                    builder.store(total, pointer, align=_ALIGN)
+                for register, number in zip(registers, row, strict=True):
+                    total = _fma(builder, weight, number, builder.load(register))
+                    builder.store(total, register)
+        put(low, builder.load(here))
+        put(high, _next(builder, builder.load(here)))
         return context.get_dummy_value()
 
     return signature, generate
@@ -66,15 +98,12 @@ def collect(typing_context, out, first, where, left, right, rows, tilts):  # typ
 
     def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
         out, where, left, right, rows = _data(context, builder, signature, args)
-        zero = ir.Constant(_VECTOR, [0.0] * _WIDTH)
-        sums = [cgutils.alloca_once_value(builder, zero) for _ in range(_PARTS)]
-        for total in sums:
-            builder.store(zero, total)
+        sums = _registers(builder)
         with cgutils.for_range(builder, args[6]) as loop:
             place = builder.load(builder.gep(where, [loop.index]))
             for weights, begin in (
                 (left, place),
-                (right, builder.add(place, ir.Constant(_INDEX, LANES))),
+                (right, _next(builder, place)),
             ):
                 weight = _same(
                     builder, builder.load(builder.gep(weights, [loop.index]))
@@ -100,6 +129,19 @@ def _data(context: Any, builder: Any, signature: Any, args: Any) -> list[Any]:
         for kind, value in zip(signature.args, args, strict=True)
         if isinstance(kind, types.Array)
     ]
+
+
+def _registers(builder: Any) -> list[Any]:
+    """Return what the compiler keeps in registers: a row of zeros."""
+    zero = ir.Constant(_VECTOR, [0.0] * _WIDTH)
+    row = [cgutils.alloca_once(builder, _VECTOR) for _ in range(_PARTS)]
+    for register in row:
+        builder.store(zero, register)
+    return row
+
+
+def _next(builder: Any, place: Any) -> Any:
+    return builder.add(place, ir.Constant(_INDEX, LANES))
 
 
 def _pointer(builder: Any, array: Any, first: Any, part: int) -> Any:

@@ -39,6 +39,9 @@ PADDING: Final = 4
 """Rows of a projection beyond its pixels: one before them, one after, whose contents
 are halves that leave the detector, and two for what falls beside it."""
 
+_RUN: Final = 32
+"""Voxels along x that are projected together: their rows stay in the nearest cache."""
+
 _SMALLEST: Final = np.float32(1e-12)
 """Expected counts are at least this: a count where none can be must not divide by 0."""
 
@@ -137,15 +140,40 @@ def forward(
     """
     middle_z, middle_x = (volume.shape[0] - 1) / 2, (volume.shape[1] - 1) / 2
     tilts, rows = out.shape[0], out.shape[1]
-    where = np.empty(tilts, np.int64)
-    left, right = np.empty(tilts, np.float32), np.empty(tilts, np.float32)
+    middle, last, beside = (rows - PADDING + 1) / 2, rows - PADDING, rows - 2
+    where = np.empty(_RUN, np.int64)
+    left, right = np.empty(_RUN, np.float32), np.empty(_RUN, np.float32)
     numbers, sums = volume.reshape(-1), out.reshape(-1)
     out[:] = 0
-    for c in range(columns.shape[0]):
+    c = 0
+    while c < columns.shape[0]:
         i, j = columns[c, 0], columns[c, 1]
-        _places(i - middle_z, j - middle_x, cosines, sines, rows, where, left, right)
+        n = _run(columns, c)
         first = (i * volume.shape[1] + j) * LANES
-        spread(sums, where, left, right, numbers, first, tilts)
+        for a in range(tilts):
+            start = (i - middle_z) * sines[a] + middle
+            for m in range(n):
+                u = (j + m - middle_x) * cosines[a] + start
+                slot, share = _slot(u, last, beside)
+                where[m] = (a * rows + slot) * LANES
+                right[m] = share
+                left[m] = np.float32(1) - share
+            spread(sums, where, left, right, numbers, first, n)
+        c += n
+
+
+@njit(cache=True, nogil=True)
+def _run(columns: NDArray[np.int32], first: int) -> int:
+    """Return how many columns from the first on are neighbours along x."""
+    n = 1
+    while (
+        n < _RUN
+        and first + n < columns.shape[0]
+        and columns[first + n, 0] == columns[first, 0]
+        and columns[first + n, 1] == columns[first, 1] + n
+    ):
+        n += 1
+    return n
 
 
 @njit(cache=True, nogil=True)

@@ -350,8 +350,12 @@ def test_no_place_has_more_than_the_ledger_says(
     x = np.arange(-700, 700, 4.0) + 0.37
     y = np.arange(-450, 450, 4.0) + 0.41
     points = np.meshgrid(x, y)
-    dose = sum(
-        projected(one, *points) * worst_fluence_e_per_nm2(one, 165.0) for one in asked
+    dose = np.sum(
+        [
+            projected(one, *points) * worst_fluence_e_per_nm2(one, 165.0)
+            for one in asked
+        ],
+        axis=0,
     )
 
     for region in {one.region for one in asked}:

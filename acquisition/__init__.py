@@ -11,10 +11,15 @@ if TYPE_CHECKING:
     from cryoline.acquisition.campaign_plan import campaign
     from cryoline.acquisition.config import Config, find_config, load_config
     from cryoline.acquisition.custody import CustodyRecord
-    from cryoline.acquisition.cycling import cyclic_voltammetry, run_program
+    from cryoline.acquisition.cycling import cycle, cyclic_voltammetry
     from cryoline.acquisition.dose import DoseLedger
     from cryoline.acquisition.expose import expose_once
+    from cryoline.acquisition.harvest_plan import harvest, harvest_record
     from cryoline.acquisition.operator_step import confirm
+    from cryoline.acquisition.program_run import run_program
+    from cryoline.acquisition.protocol import HarvestAt, Protocol
+    from cryoline.acquisition.protocol_files import load_protocol, shipped_protocols
+    from cryoline.acquisition.resume import resume_program
     from cryoline.acquisition.routes import check_route, load_route, shipped_routes
     from cryoline.acquisition.session import Session, open_session
     from cryoline.acquisition.specimen import Specimen
@@ -39,6 +44,8 @@ __all__ = [
     "Config",
     "CustodyRecord",
     "DoseLedger",
+    "HarvestAt",
+    "Protocol",
     "Scan",
     "Scheme",
     "Session",
@@ -51,14 +58,20 @@ __all__ = [
     "confirm",
     "continuous",
     "cosine",
+    "cycle",
     "cyclic_voltammetry",
     "dose_symmetric_grouped",
     "expose_once",
     "find_config",
+    "harvest",
+    "harvest_record",
     "load_config",
+    "load_protocol",
     "load_route",
     "open_session",
+    "resume_program",
     "run_program",
+    "shipped_protocols",
     "shipped_routes",
     "swing",
     "tilt_series",
@@ -70,6 +83,8 @@ _WHERE = {
     "Config": "config",
     "CustodyRecord": "custody",
     "DoseLedger": "dose",
+    "HarvestAt": "protocol",
+    "Protocol": "protocol",
     "Scan": "tilt_exposures",
     "Scheme": "tilt_schemes",
     "Session": "session",
@@ -82,14 +97,20 @@ _WHERE = {
     "confirm": "operator_step",
     "continuous": "tilt_schemes",
     "cosine": "tilt_schemes",
+    "cycle": "cycling",
     "cyclic_voltammetry": "cycling",
     "dose_symmetric_grouped": "tilt_schemes",
     "expose_once": "expose",
     "find_config": "config",
+    "harvest": "harvest_plan",
+    "harvest_record": "harvest_plan",
     "load_config": "config",
+    "load_protocol": "protocol_files",
     "load_route": "routes",
     "open_session": "session",
-    "run_program": "cycling",
+    "resume_program": "resume",
+    "run_program": "program_run",
+    "shipped_protocols": "protocol_files",
     "shipped_routes": "routes",
     "swing": "tilt_schemes",
     "tilt_series": "tilt_series_plan",

@@ -7,11 +7,11 @@ specimen has suffered it keeps for life, and hands on to what is made of it.
 import logging
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from cryoline.acquisition.custody_backup import refuse_lost_rows, renew
 from cryoline.acquisition.custody_queries import (
@@ -213,6 +213,33 @@ class CustodyRecord:
                 },
                 leg=leg,
                 instrument_s=instrument_time_s,
+            )
+
+    def harvest(self, specimen: str, state: Mapping[str, Any]) -> None:
+        """Note the state in which an electrode's cycling has ended, in its cell.
+
+        state: as the plan `harvest` records it; noting it twice is once
+        """
+        self.register(specimen)
+        run = state["cycling_run"]
+        with self._writing() as connection:
+            if any(
+                row.run == run and "harvest" in row.body
+                for row in rows_of(connection, specimen)
+            ):
+                return
+            reason = (
+                f"harvested {state['state']} in cycle {state['cycle_number']} at "
+                f"{state['potential_v']:.3f} V"
+            )
+            body = {"place": "cell", "state": "", "reason": reason}
+            add_row(
+                connection,
+                "place",
+                specimen,
+                {**body, "harvest": dict(state)},
+                instrument_s=state["instrument_time_s"],
+                run=run,
             )
 
     def correct_place(

@@ -31,6 +31,7 @@ class CustodyGuard:
             "custody_leave": self._leave,
             "custody_warn": self._warn,
             "custody_flag": self._flag,
+            "custody_harvest": self._harvest,
         }
 
     async def _state(self, msg: Msg) -> CustodyState:
@@ -60,6 +61,11 @@ class CustodyGuard:
     async def _flag(self, msg: Msg) -> bool:
         """Msg("custody_flag", None, specimen, flag, text, leg=, ...)."""
         self.record.flag(*msg.args, **msg.kwargs)
+        return True
+
+    async def _harvest(self, msg: Msg) -> bool:
+        """Msg("custody_harvest", None, specimen, state)."""
+        self.record.harvest(*msg.args)
         return True
 
 

@@ -66,6 +66,8 @@ def moved(row: CustodyRow, place: str, state: str, route: str) -> tuple[str, str
     if row.kind == "leave":
         report = row.body["report"]
         return report["place"], report["state"], route
+    if row.kind == "place" and "harvest" in row.body:
+        return "", "", ""  # in its cell, as before it goes any route
     if row.kind == "place":
         return row.body["place"], row.body["state"], route if row.body["state"] else ""
     return place, state, route

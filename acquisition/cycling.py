@@ -1,15 +1,21 @@
 """Plans that cycle a cell. The program runs in the instrument, not in the plan."""
 
-import contextlib
 import math
+from pathlib import Path
 from typing import Any
 
 import bluesky.plan_stubs as bps
-import bluesky.preprocessors as bpp
-from bluesky.utils import FailedStatus, MsgGenerator, RequestAbort, RequestStop, plan
+from bluesky.utils import MsgGenerator, plan
 
 from cryoline.acquisition.errors import PlanRefused
-from cryoline.acquisition.operator_step import confirm
+from cryoline.acquisition.program_run import run_program
+from cryoline.acquisition.protocol import HarvestAt, Protocol
+from cryoline.acquisition.protocol_checks import (
+    InstrumentLimits,
+    program_faults,
+    start_faults,
+)
+from cryoline.acquisition.protocol_files import load_protocol
 from cryoline.acquisition.specimen import Specimen
 from cryoline.devices.cycling_protocol import (
     CyclicVoltammetry,
@@ -18,13 +24,66 @@ from cryoline.devices.cycling_protocol import (
     Record,
     SafetyLimits,
 )
-from cryoline.devices.errors import ProgramFailed
 from cryoline.devices.interfaces import OperatorPanel, ProgramRunner
 
-__all__ = ["cyclic_voltammetry", "run_program"]
+__all__ = ["cycle", "cyclic_voltammetry", "run_program"]
 
-_COLLECT_EVERY_S = 0.5
-"""Wall time between two looks for new points."""
+
+@plan
+def cycle(
+    potentiostat: ProgramRunner,
+    protocol: Protocol | str | Path,
+    specimen: Specimen,
+    *,
+    harvest_at: HarvestAt | None = None,
+    operator: OperatorPanel | None = None,
+    md: dict[str, Any] | None = None,
+) -> MsgGenerator[str]:
+    """Run a protocol on a specimen's cell, in the instrument; collect its points.
+
+    protocol: a shipped one by name, a file, or a `Protocol`
+    harvest_at: where the instrument finishes early, in place of the protocol's own
+
+    What the protocol asks is checked against the electrode, the instrument and the
+    cell's open-circuit potential before anything moves; with an operator, the cell
+    once it is connected. Safety limits and harvest run in the instrument. Returns the
+    run's uid.
+
+    Raises ProtocolError if the protocol can't be used for the specimen, PlanRefused
+    if the instrument or the cell is not fit for it.
+    """
+    found = load_protocol(protocol)
+    program = found.program(specimen, harvest=harvest_at)
+    yield from check_program(potentiostat, found.name, program)
+
+    def check_cell() -> MsgGenerator[None]:
+        yield from _check_cell(potentiostat, found, specimen)
+
+    if operator is None:
+        yield from check_cell()
+    wanted = harvest_at or found.harvest
+    _md = {
+        "plan_name": "cycle",
+        "technique": found.kind,
+        "plan_args": {
+            "potentiostat": potentiostat.name,
+            "protocol": found.name,
+            "harvest_at": wanted and wanted.model_dump(mode="json", exclude_none=True),
+        },
+        "protocol": found.model_dump(mode="json", exclude_none=True),
+        **specimen.metadata(),
+        **(md or {}),
+    }
+    instruction = f"Connect {specimen.name} to {potentiostat.name} and close the box."
+    uid: str = yield from run_program(
+        potentiostat,
+        program,
+        operator=operator,
+        instruction=instruction,
+        before_start=check_cell if operator is not None else None,
+        md=_md,
+    )
+    return uid
 
 
 @plan
@@ -94,79 +153,6 @@ def cyclic_voltammetry(
     return uid
 
 
-@plan
-def run_program(
-    potentiostat: ProgramRunner,
-    program: Program,
-    *,
-    operator: OperatorPanel | None = None,
-    instruction: str = "Connect the cell.",
-    md: dict[str, Any] | None = None,
-) -> MsgGenerator[str]:
-    """Load a program, start it, and collect its points until the instrument is done.
-
-    1. A program that fails leaves every point that was taken in the run.
-    2. A person's abort or stop also stops the instrument.
-    3. Any other end of the session leaves the program running: it is safe where
-       it is, and its points stay in the instrument.
-    """
-    _md = {"program": program.lowered().model_dump(mode="json"), **(md or {})}
-
-    @bpp.run_decorator(md=_md)
-    def inner() -> MsgGenerator[None]:
-        if operator is not None:
-            yield from confirm(operator, instruction)
-        yield from bps.prepare(potentiostat, program, wait=True)
-        yield from bps.declare_stream(potentiostat, name="points", collect=True)
-        # A pause must not rewind: a program is started once, and the points of a
-        # second collect would get the sequence numbers of the first.
-        yield from bpp.rewindable_wrapper(started(), False)
-
-    def started() -> MsgGenerator[None]:
-        yield from bps.kickoff(potentiostat, wait=True)
-        yield from bpp.contingency_wrapper(
-            _collect_until_done(potentiostat),
-            except_plan=lambda error: _stop_if_a_person_said_so(potentiostat, error),
-            auto_raise=True,
-        )
-
-    uid: str = yield from inner()
-    return uid
-
-
-def _collect_until_done(potentiostat: ProgramRunner) -> MsgGenerator[None]:
-    group = f"{potentiostat.name}-program"
-    status = yield from bps.complete(potentiostat, group=group, wait=False)
-    while True:
-        # The status itself is asked, not the answer to `wait`: a hard pause cuts
-        # the wait short. Asked first, so that the last collect misses nothing.
-        ended = status.done
-        yield from bps.collect(potentiostat, name="points", return_payload=False)
-        if ended:
-            break
-        yield from bps.checkpoint()  # where a deferred pause may take effect
-        with contextlib.suppress(FailedStatus):  # raised below, after collecting
-            yield from bps.wait(
-                group=group, timeout=_COLLECT_EVERY_S, error_on_timeout=False
-            )
-    error = status.exception(timeout=0)
-    if error is not None:
-        raise error
-    if (yield from bps.rd(potentiostat.state)) == ProgramState.STOPPED:
-        raise ProgramFailed(
-            f"{potentiostat.name}: the program was stopped before its end, at the "
-            "instrument; what was measured until then is in the run"
-        )
-
-
-def _stop_if_a_person_said_so(
-    potentiostat: ProgramRunner, error: Exception
-) -> MsgGenerator[None]:
-    if isinstance(error, RequestAbort | RequestStop):
-        yield from bps.abs_set(potentiostat.halt, 1, wait=True)
-        yield from bps.collect(potentiostat, name="points", return_payload=False)
-
-
 def _check_sweep(
     n_cycles: int, low_v: float, high_v: float, scan_rate_mv_per_s: float
 ) -> None:
@@ -190,6 +176,46 @@ def _check_positive(name: str, value: float, unit: str) -> None:
         )
 
 
+def check_program(
+    potentiostat: ProgramRunner, name: str, program: Program
+) -> MsgGenerator[None]:
+    """Refuse a program that the instrument can't run, or while it runs another."""
+    yield from _check_is_free(potentiostat)
+    limits = InstrumentLimits(
+        potentiostat.name,
+        (yield from bps.rd(potentiostat.potential_min_v)),
+        (yield from bps.rd(potentiostat.potential_max_v)),
+        (yield from bps.rd(potentiostat.current_max_a)),
+        (yield from bps.rd(potentiostat.scan_rate_max_mv_per_s)),
+    )
+    if faults := program_faults(program, limits):
+        raise PlanRefused("\n".join(f"{name}: {fault}" for fault in faults))
+
+
+def _check_is_free(potentiostat: ProgramRunner) -> MsgGenerator[None]:
+    state = yield from bps.rd(potentiostat.state)
+    if state == ProgramState.RUNNING:
+        name = potentiostat.name
+        uid = yield from bps.rd(potentiostat.program_uid)
+        raise PlanRefused(
+            f"{name}: a program is running; wait for its end, go on with it "
+            f"(resume_program({name}), if it is {uid} of yours), or stop it: "
+            f"{name}.stop()"
+        )
+
+
+def _check_cell(
+    potentiostat: ProgramRunner, protocol: Protocol, specimen: Specimen
+) -> MsgGenerator[None]:
+    if not (yield from bps.rd(potentiostat.contact)):
+        raise PlanRefused(
+            f"{potentiostat.name}: no cell is connected; connect {specimen.name}"
+        )
+    potential_v = yield from bps.rd(potentiostat.potential_v)
+    for fault in start_faults(protocol, float(potential_v), specimen.name):
+        raise PlanRefused(f"{potentiostat.name}: {fault}")
+
+
 def _check_instrument(
     potentiostat: ProgramRunner,
     low_v: float,
@@ -199,11 +225,7 @@ def _check_instrument(
 ) -> MsgGenerator[None]:
     """Ask the instrument what it can do, before anything moves."""
     name = potentiostat.name
-    state = yield from bps.rd(potentiostat.state)
-    if state == ProgramState.RUNNING:
-        raise PlanRefused(
-            f"{name}: a program is running; wait for its end, or stop it: {name}.stop()"
-        )
+    yield from _check_is_free(potentiostat)
     least = yield from bps.rd(potentiostat.potential_min_v)
     most = yield from bps.rd(potentiostat.potential_max_v)
     for label, value in (("vertex_low_v", low_v), ("vertex_high_v", high_v)):

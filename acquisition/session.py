@@ -72,7 +72,7 @@ def open_session(
 
     from bluesky import RunEngine, SupplementalData
 
-    from cryoline.acquisition import custody_guard
+    from cryoline.acquisition import custody_guard, unfinished
     from cryoline.acquisition.custody import CustodyRecord
     from cryoline.acquisition.session_dose import SessionDose
 
@@ -95,6 +95,7 @@ def open_session(
     _place_files(config, devices)
     custody = CustodyRecord(config.custody_record, backup=config.custody_backup)
     custody_guard.install(engine, custody)
+    unfinished.install(engine, layout.raw_journal)
     dose = None
     if config.dose.beam in devices:
         dose = SessionDose.begin(config, engine, devices)

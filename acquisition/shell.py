@@ -16,6 +16,8 @@ __all__ = ["namespace", "run_code", "run_shell"]
 
 
 _NAMES: Final = (
+    "HarvestAt",
+    "Protocol",
     "Scan",
     "Scheme",
     "Specimen",
@@ -26,9 +28,14 @@ _NAMES: Final = (
     "confirm",
     "continuous",
     "cosine",
+    "cycle",
     "cyclic_voltammetry",
     "dose_symmetric_grouped",
     "expose_once",
+    "harvest",
+    "harvest_record",
+    "load_protocol",
+    "resume_program",
     "run_program",
     "swing",
     "tilt_series",

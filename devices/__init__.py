@@ -36,7 +36,7 @@ if TYPE_CHECKING:
         Ticket,
     )
     from cryoline.devices.operator import Operator
-    from cryoline.devices.potentiostat import Potentiostat
+    from cryoline.devices.potentiostat import Attachment, Potentiostat
     from cryoline.devices.session_beat import SessionBeat
     from cryoline.devices.vessels import (
         CryoHolder,
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "Attachment",
     "Beam",
     "Carrier",
     "ConstantCurrent",
@@ -83,6 +84,7 @@ __all__ = [
 ]
 
 _ELSEWHERE = {
+    "Attachment": "potentiostat",
     "Beam": "beam",
     "Carrier": "carrier",
     "CryoHolder": "vessels",

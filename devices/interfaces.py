@@ -33,7 +33,10 @@ __all__ = [
 
 
 class ProgramRunner(Preparable, Flyable, Protocol):
-    """A cycler that runs a program by itself and hands its points over in pages."""
+    """A cycler that runs a program by itself and hands its points over in pages.
+
+    Preparing it loads a `Program`, or attaches to one that is in it already.
+    """
 
     @property
     def potential_v(self) -> Readable[Any]:
@@ -54,6 +57,26 @@ class ProgramRunner(Preparable, Flyable, Protocol):
     @property
     def scan_rate_max_mv_per_s(self) -> Readable[Any]:
         """The fastest sweep that the instrument can make, mV/s."""
+
+    @property
+    def charge_mah(self) -> Readable[Any]:
+        """The coulomb counter since the program's start, mAh."""
+
+    @property
+    def cycle_number(self) -> Readable[Any]:
+        """The cycle of the program, from 1."""
+
+    @property
+    def contact(self) -> Readable[Any]:
+        """Whether a cell is connected."""
+
+    @property
+    def point_count(self) -> Readable[Any]:
+        """How many points of it the instrument has taken."""
+
+    @property
+    def program_uid(self) -> Readable[Any]:
+        """The program that the instrument holds."""
 
     @property
     def state(self) -> Readable[Any]:

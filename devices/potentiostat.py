@@ -8,6 +8,7 @@ may die at any time without an effect on the cell.
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -18,35 +19,23 @@ from ophyd.status import Status
 
 from cryoline.devices.channel_access import NO_ANSWER
 from cryoline.devices.cycling_protocol import Program, ProgramState
-from cryoline.devices.errors import (
-    InstrumentUnreachable,
-    ProgramFailed,
-    ProgramRefused,
-)
+from cryoline.devices.errors import InstrumentUnreachable, ProgramRefused
+from cryoline.devices.point_columns import IMPEDANCE_COLUMNS, POINT_COLUMNS, convert
+from cryoline.devices.program_status import ProgramStatus
 
-__all__ = ["POINT_COLUMNS", "Potentiostat"]
-
-POINT_COLUMNS: Final[dict[str, tuple[str, str]]] = {
-    "instrument_time_s": ("number", "s"),
-    "potential_v": ("number", "V"),
-    "current_a": ("number", "A"),
-    "charge_mah": ("number", "mAh"),
-    "cycle_number": ("integer", ""),
-    "half_cycle": ("integer", ""),
-    "step_index": ("integer", ""),
-    "range_a": ("number", "A"),
-    "overload": ("boolean", ""),
-}
-"""Columns of a point: JSON type and unit. Delithiating currents are positive."""
+__all__ = ["POINT_COLUMNS", "Attachment", "Potentiostat"]
 
 _STARTED: Final = (ProgramState.RUNNING, ProgramState.FINISHED)
-_ENDED: Final = (ProgramState.FINISHED, ProgramState.STOPPED, ProgramState.FAILED)
 _HEADER: Final = 4  # first index, points, columns, boot serial
-_FROM_JSON_TYPE: Final[dict[str, Callable[[Any], Any]]] = {
-    "number": float,
-    "integer": int,
-    "boolean": bool,
-}
+
+
+@dataclass(frozen=True)
+class Attachment:
+    """A program that is in the instrument already, to go on with; see `prepare`."""
+
+    program: Program
+    next_point: int
+    """The first point that nobody has kept."""
 
 
 class Potentiostat(Device):
@@ -81,8 +70,14 @@ class Potentiostat(Device):
     overload = Cpt(
         EpicsSignalRO, "Overload_RBV", kind="normal", doc="Beyond the current range."
     )
+    compliance = Cpt(
+        EpicsSignalRO,
+        "Compliance_RBV",
+        kind="normal",
+        doc="It can't drive the current that is set.",
+    )
     contact = Cpt(
-        EpicsSignalRO, "Contact_RBV", kind="omitted", doc="The cell is connected."
+        EpicsSignalRO, "Contact_RBV", kind="normal", doc="The cell is connected."
     )
     instrument_time_s = Cpt(
         EpicsSignalRO, "InstrumentTime_RBV", kind="normal", doc="Instrument time, s."
@@ -169,24 +164,46 @@ class Potentiostat(Device):
     def __init__(self, prefix: str, *, name: str, **kwargs: Any) -> None:
         super().__init__(prefix, name=name, **kwargs)
         self._next_point = 0
+        self._columns = dict(POINT_COLUMNS)
         self._unreachable_since: float | None = None
 
-    def prepare(self, value: Program) -> Status:
+    def prepare(self, value: Program | Attachment) -> Status:
         """Load a program; done when the instrument has accepted it.
 
-        The status fails with ProgramRefused and the instrument's own reason.
+        An `Attachment` loads nothing: collecting goes on behind the points that an
+        earlier session has kept. The status fails with ProgramRefused and the
+        instrument's own reason.
         """
         status = DeviceStatus(self, timeout=2 * self.answer_timeout_s)
+        attachment = value if isinstance(value, Attachment) else None
+        program = value if isinstance(value, Program) else value.program
 
         def accepted(_: Status) -> None:
-            if self._get(self.program_uid) == value.uid:
-                self._next_point = 0
-                return
-            raise ProgramRefused(
-                f"{self.name} refused the program: {self._get(self.message)}"
-            )
+            held = self._get(self.program_uid)
+            if held != program.uid:
+                raise ProgramRefused(
+                    f"{self.name} refused the program: {self._get(self.message)}"
+                    if attachment is None
+                    else f"{self.name} holds program {held or 'none'}, not "
+                    f"{program.uid}: it was loaded with another, or restarted"
+                )
+            first = 0 if attachment is None else attachment.next_point
+            if (count := self._get(self.point_count)) < first:
+                raise ProgramRefused(
+                    f"{self.name} has {count} points of program {program.uid}, fewer "
+                    f"than the {first} that were kept; was it restarted?"
+                )
+            self._next_point = first
+            self._columns = {
+                **POINT_COLUMNS,
+                **(IMPEDANCE_COLUMNS if _has_impedance(program) else {}),
+            }
 
-        self._then(self.program.set(value.to_json()), accepted, status)
+        if attachment is None:
+            asked = self.program.set(program.to_json())
+        else:
+            asked = self.point_request.set(attachment.next_point)
+        self._then(asked, accepted, status)
         return status
 
     def kickoff(self) -> Status:
@@ -215,7 +232,7 @@ class Potentiostat(Device):
                 "shape": [],
                 "units": unit,
             }
-            for column, (kind, unit) in POINT_COLUMNS.items()
+            for column, (kind, unit) in self._columns.items()
         }
 
     async def collect_pages(self) -> AsyncIterator[PartialEventPage]:
@@ -255,13 +272,13 @@ class Potentiostat(Device):
             )
         body = page[_HEADER : _HEADER + n_points * n_columns]
         rows = body.reshape(n_points, n_columns)
-        return rows[:, [columns.index(column) for column in POINT_COLUMNS]]
+        return rows[:, [columns.index(column) for column in self._columns]]
 
     def _page(self, rows: np.ndarray[Any, np.dtype[np.float64]]) -> PartialEventPage:
         now = [time.time()] * len(rows)
         data = {
-            f"{self.name}_{column}": [_FROM_JSON_TYPE[kind](v) for v in rows[:, k]]
-            for k, (column, (kind, _)) in enumerate(POINT_COLUMNS.items())
+            f"{self.name}_{column}": convert(kind, rows[:, k])
+            for k, (column, (kind, _)) in enumerate(self._columns.items())
         }
         return {"data": data, "timestamps": dict.fromkeys(data, now), "time": now}
 
@@ -301,39 +318,5 @@ class Potentiostat(Device):
         first.add_callback(settle)
 
 
-class ProgramStatus(DeviceStatus):
-    """Done when the program has finished or was stopped; reports its progress.
-
-    It fails with ProgramFailed when the instrument ended the program itself.
-    """
-
-    def __init__(self, device: Potentiostat) -> None:
-        super().__init__(device)
-        device.state.subscribe(self._on_state, run=True)
-        device.progress_percent.subscribe(self._on_progress, run=True)
-
-    def _on_state(self, *, value: Any, **_: Any) -> None:
-        if self.done or value not in _ENDED:
-            return
-        device = self.device
-        device.state.clear_sub(self._on_state)
-        device.progress_percent.clear_sub(self._on_progress)
-        if value == ProgramState.FAILED:
-            reason = device.message.get(timeout=device.answer_timeout_s)
-            self.set_exception(
-                ProgramFailed(f"{device.name} ended the program: {reason}")
-            )
-        else:
-            self.set_finished()
-
-    def _on_progress(self, *, value: Any, **_: Any) -> None:
-        for watcher in self._watchers:
-            watcher(
-                name=self.device.name,
-                current=value,
-                initial=0.0,
-                target=100.0,
-                unit="%",
-                precision=1,
-                fraction=1 - value / 100.0,
-            )
+def _has_impedance(program: Program) -> bool:
+    return any(step.type == "impedance_spectroscopy" for step in program.steps)

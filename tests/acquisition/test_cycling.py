@@ -31,6 +31,12 @@ class SoftCycler:
         self.current_max_a = Signal(name="amps", value=0.1)
         self.scan_rate_max_mv_per_s = Signal(name="rate", value=1000.0)
         self.state = Signal(name="state", value=0)
+        self.contact = Signal(name="contact", value=1)
+        self.potential_v = Signal(name="potential", value=2.8)
+        self.charge_mah = Signal(name="charge", value=0.0)
+        self.cycle_number = Signal(name="cycle", value=1)
+        self.program_uid = Signal(name="program", value="")
+        self.point_count = Signal(name="count", value=0)
         self.halt = Signal(name="halt", value=0)
         self.program: Program | None = None
         self.kickoffs = 0

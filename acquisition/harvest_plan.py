@@ -1,0 +1,138 @@
+"""The plan that stops a cell in a named state, records it, and begins to open it."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import bluesky.plan_stubs as bps
+from bluesky.utils import Msg, MsgGenerator, plan
+
+from cryoline.acquisition.cycling import cycle
+from cryoline.acquisition.errors import PlanRefused
+from cryoline.acquisition.protocol import HarvestAt, Protocol
+from cryoline.acquisition.protocol_amounts import MAH_PER_G_OF_LI
+from cryoline.acquisition.protocol_files import load_protocol
+from cryoline.acquisition.routes import check_route, load_route
+from cryoline.acquisition.specimen import Specimen
+from cryoline.acquisition.transfer_plan import transfer
+from cryoline.devices.cycle_starts import directions
+from cryoline.devices.interfaces import InstrumentTimer, OperatorPanel, ProgramRunner
+
+__all__ = ["HarvestRuns", "harvest", "harvest_record"]
+
+
+class HarvestRuns(NamedTuple):
+    """What a harvest leaves: its runs' uids, and the state that was recorded."""
+
+    cycling: str
+    transfer: str | None
+    state: dict[str, Any]
+
+
+@plan
+def harvest(
+    potentiostat: ProgramRunner,
+    protocol: Protocol | str | Path,
+    specimen: Specimen,
+    at: HarvestAt,
+    *,
+    clock: InstrumentTimer,
+    operator: OperatorPanel | None = None,
+    route: str | Path | None = None,
+    vessels: Mapping[str, Any] | None = None,
+    md: dict[str, Any] | None = None,
+) -> MsgGenerator[HarvestRuns]:
+    """Cycle until a condition holds, stop in the state wanted, and take the cell out.
+
+    at: cycle count, charge, lithiation x or retention, whichever comes first, and the
+    state; the instrument stops there, whether this session lives or not
+    route: whose first leg is walked then, with its vessels and the operator
+
+    The state at harvest is a row of the specimen's custody record. After an
+    interruption: `resume_program`, then `harvest_record`.
+    """
+    found = load_protocol(protocol)
+    _check_last_state(found, specimen, at)
+    first_state = None
+    if route is not None:
+        if operator is None or vessels is None:
+            raise PlanRefused("harvest: a route needs its vessels and an operator")
+        loaded = load_route(route)
+        first_state = next(
+            leg.to for leg in loaded.legs.values() if leg.from_ == loaded.start
+        )
+        check_route(loaded, specimen=specimen.name, to=first_state, vessels=vessels)
+    cycled = yield from cycle(
+        potentiostat, found, specimen, harvest_at=at, operator=operator, md=md
+    )
+    state = yield from harvest_record(
+        potentiostat, found, specimen, at, run=cycled, clock=clock
+    )
+    moved = None
+    if route is not None and operator is not None and vessels is not None:
+        moved = yield from transfer(
+            route,
+            specimen,
+            vessels=vessels,
+            operator=operator,
+            clock=clock,
+            to=first_state,
+            md={"harvest": state, **(md or {})},
+        )
+    return HarvestRuns(cycled, moved, state)
+
+
+@plan
+def harvest_record(
+    potentiostat: ProgramRunner,
+    protocol: Protocol | str | Path,
+    specimen: Specimen,
+    at: HarvestAt,
+    *,
+    run: str,
+    clock: InstrumentTimer,
+) -> MsgGenerator[dict[str, Any]]:
+    """Write the state in which the program has ended to the custody record."""
+    found = load_protocol(protocol)
+    charge_mah = float((yield from bps.rd(potentiostat.charge_mah)))
+    state = {
+        "state": at.state,
+        "cycling_run": run,
+        "protocol": found.name,
+        "asked": at.model_dump(mode="json", exclude_none=True),
+        "cycle_number": int((yield from bps.rd(potentiostat.cycle_number))),
+        "potential_v": float((yield from bps.rd(potentiostat.potential_v))),
+        "charge_mah": charge_mah,
+        "lithiation_x": _lithiation_x(found, specimen, charge_mah),
+        "instrument_time_s": float((yield from bps.rd(clock))),
+    }
+    yield Msg(
+        "custody_register",
+        None,
+        specimen.name,
+        parent=specimen.ancestors[-1] if specimen.ancestors else None,
+    )
+    yield Msg("custody_harvest", None, specimen.name, state)
+    return state
+
+
+def _lithiation_x(
+    protocol: Protocol, specimen: Specimen, charge_mah: float
+) -> float | None:
+    """Return x in LixSi by the charge since the start, SEI counted as lithium."""
+    if specimen.electrode_mass_mg is None:
+        return None
+    per_x_mah = MAH_PER_G_OF_LI * specimen.electrode_mass_mg * 1e-3
+    return protocol.start_lithiation_x - charge_mah / per_x_mah
+
+
+def _check_last_state(protocol: Protocol, specimen: Specimen, at: HarvestAt) -> None:
+    """Refuse a protocol that ends in another state if no condition is met before."""
+    steps = protocol.program(specimen, harvest=at).steps
+    wanted = 1.0 if at.state == "delithiated" else -1.0
+    ways = [way for way in directions(steps) if way]
+    if ways[-1:] != [wanted]:
+        raise PlanRefused(
+            f"harvest: {protocol.name} would not end {at.state} if no condition is met "
+            "before; add a step that brings the electrode there"
+        )

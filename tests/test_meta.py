@@ -22,8 +22,8 @@ UNITS = re.compile(
 )
 # Numbers without a unit: counters, states, indices.
 UNITLESS = {
-    "cycle_number", "half_cycle", "step_index", "overload", "compliance", "contact", "state",
-    "start", "halt", "point_count", "point_request", "points", "answer",
+    "cycle_number", "half_cycle", "step_index", "overload", "compliance", "contact",
+    "state", "start", "halt", "point_count", "point_request", "points", "answer",
     "moving", "reset_max", "fill", "refill", "port_vent",
     "exposure_counter", "frame_count", "outcome", "blanked", "interlock", "blank",
     "measure", "log_request", "acquire_counter", "slot_index", "slot", "capture",

@@ -2,10 +2,8 @@
 
 import sqlite3
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
-
-import numpy as np
 
 from cryoline.acquisition import dose_refusals as refusals
 from cryoline.acquisition.dose_book import book, from_milli, record, to_milli
@@ -16,6 +14,7 @@ from cryoline.acquisition.dose_cells import (
     laid_over,
     read_footprint,
 )
+from cryoline.acquisition.dose_partial import parts_of
 from cryoline.acquisition.dose_queries import (
     Reserved,
     reserved_of,
@@ -37,7 +36,7 @@ from cryoline.acquisition.fluence import (
     fluence_of_charge_e_per_nm2,
     local_fluence_e_per_nm2,
 )
-from cryoline.devices.exposure import Exposure, Ticket
+from cryoline.devices.exposure import Exposure, ExposureResult, Ticket
 
 __all__ = ["release", "reserve", "settle"]
 
@@ -143,19 +142,33 @@ def settle(
     is_open = ticket_account(connection, ticket_uid, "ticket")
     before = ticket_account(connection, ticket_uid, "settled")
     same = settled_counter(connection, ticket_uid, boot_id, counter)
-    charged = reserved.milli if charge_c is None else _charge(exposure, charge_c)
+    mean = reserved.milli if charge_c is None else _charge(exposure, charge_c)
+    parts = [(footprint, mean)]
+    if "result" in body:
+        result = ExposureResult.model_validate(body["result"])
+        parts = parts_of(exposure, footprint, result)
+    charged = sum(milli for _, milli in parts)
     added = max(0, charged - same)
+    if same and added:  # it was charged otherwise before: the rest goes everywhere
+        parts = [(footprint, added)]
     total = before + added
-    over = total > reserved.milli + _ROUNDING_MILLI
+    # A reservation is of the field's mean; where a cut frame ended is no reason.
+    over = total - (charged - mean) > reserved.milli + _ROUNDING_MILLI
     dose = SpecimenDose(connection, exposure.specimen, rules)
+    own = [Booked(exposure.region, text, "settled", milli) for text, milli in parts]
     prior, after = _around(
-        connection, dose, reserved, total, (source, boot_id, counter), rules
+        connection,
+        dose,
+        reserved,
+        own if added else [],
+        (source, boot_id, counter),
+        rules,
     )
     if is_open or added:
         event = record(
             connection,
             "settle",
-            {**body, **_fluences(exposure, from_milli(charged), probe_diameter_nm)},
+            {**body, **_fluences(exposure, from_milli(mean), probe_diameter_nm)},
             specimen=exposure.specimen,
             region=exposure.region,
             series=reserved.row.series,
@@ -166,7 +179,8 @@ def settle(
             over=int(over),
         )
         book(connection, event, "ticket", -is_open, exposure, footprint, ticket_uid)
-        book(connection, event, "settled", added, exposure, footprint, ticket_uid)
+        for text, milli in parts if added else []:
+            book(connection, event, "settled", milli, exposure, text, ticket_uid)
     return Settlement(
         ticket_uid,
         fluence_e_per_nm2=from_milli(total),
@@ -237,7 +251,7 @@ def _around(
     connection: sqlite3.Connection,
     dose: SpecimenDose,
     reserved: Reserved,
-    total: int,
+    new: Iterable[Booked],
     made_at: tuple[str, str | None, int | None],
     rules: Rules,
 ) -> tuple[float, float]:
@@ -249,10 +263,14 @@ def _around(
     exposure = reserved.ticket.exposure
     footprint = reserved.footprint or footprint_of(connection, exposure)
     grid = grid_of(read_footprint(footprint), rules.place_uncertainty_nm)
-    rows = connection.execute(
-        "SELECT region, footprint, account, -milli_e_per_nm2 FROM bookings "
-        "WHERE ticket = :ticket AND account = 'settled' UNION ALL "
-        "SELECT b.region, b.footprint, b.account, -b.milli_e_per_nm2 FROM events e "
+    by_it = connection.execute(
+        "SELECT region, footprint, account, milli_e_per_nm2 FROM bookings "
+        "WHERE ticket = ? AND account = 'settled'",
+        (reserved.ticket.uid,),
+    )
+    made = laid_over(grid, [Booked(*row) for row in by_it], "settled")
+    later = connection.execute(
+        "SELECT b.region, b.footprint, b.account, b.milli_e_per_nm2 FROM events e "
         "JOIN bookings b ON b.event = e.uid WHERE e.source = :source "
         "AND e.boot_id = :boot AND e.counter > :counter AND e.kind = 'settle' "
         "AND e.specimen = :specimen AND e.ticket != :ticket AND b.account = 'settled'",
@@ -262,9 +280,7 @@ def _around(
             **dict(zip(("source", "boot", "counter"), made_at, strict=True)),
         },
     )
-    not_before = [Booked(*row) for row in rows]
-    before = dose.settled_over(grid) + laid_over(grid, not_before, "settled")
-    own = Booked(exposure.region, reserved.footprint, "settled", total)
-    return max(0.0, float(before.max())), float(
-        np.max(before + laid_over(grid, [own], "settled"))
-    )
+    not_before = made + laid_over(grid, [Booked(*row) for row in later], "settled")
+    before = dose.settled_over(grid) - not_before
+    after = before + made + laid_over(grid, new, "settled")
+    return max(0.0, float(before.max())), float(after.max())

@@ -29,7 +29,9 @@ def doctor(
     ] = None,
     contract: Annotated[
         str | None,
-        typer.Option(help="Try instead what an IOC of this kind must promise: beam."),
+        typer.Option(
+            help="Try what an IOC of this kind must promise: beam, potentiostat."
+        ),
     ] = None,
     act: Annotated[
         bool,

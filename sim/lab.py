@@ -9,6 +9,7 @@ import typer
 
 from cryoline.sim.errors import LabError
 from cryoline.sim.laboratory import Lab, find_lab, start_lab
+from cryoline.sim.meter import run_meter
 from cryoline.sim.prefixes import CHANNELS_MAX, GROUPS
 
 __all__ = ["Lab", "app", "find_lab", "start_lab"]
@@ -19,6 +20,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
 )
+app.command("meter", epilog="Example: cryoline sim meter --port 5025")(run_meter)
 
 
 class Mode(StrEnum):

@@ -1,4 +1,4 @@
-"""`cryoline-sim meter`: the simulated source-meter as a process, to try a bridge on."""
+"""`cryoline sim meter`: the simulated source-meter as a process, to try a bridge on."""
 
 import asyncio
 import contextlib

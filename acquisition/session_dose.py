@@ -39,6 +39,8 @@ class SessionDose:
             is_idle=lambda: str(engine.state) == "idle",
         )
         beat.loop_stall_s = section.loop_stall_s
+        # A session that was frozen may not know that its lease has gone to another.
+        devices[section.beam].session = beat.session
         guard = install(
             engine,
             ledger,

@@ -23,6 +23,8 @@ __all__ = ["SessionBeat", "session_id"]
 _NOT_AT_REST: Final = (1, 2)
 """Armed and exposing, as a `BeamState` counts."""
 _CLAIM_EVERY_S: Final = 0.5
+_FROZEN_S: Final = 1.0
+"""A thread that was away for so long knows nothing of now."""
 _log = logging.getLogger("cryoline.beat")
 
 
@@ -59,7 +61,7 @@ class SessionBeat:
         self._prefix = prefix
         self._loop = loop
         self._is_idle = is_idle
-        self._ticked_s = self._busy_s = time.monotonic()
+        self._ticked_s = self._busy_s = self._looked_s = time.monotonic()
         self._lock = threading.Lock()
         self._wants_beam = False
         self._claimed_s = 0.0
@@ -164,7 +166,12 @@ class SessionBeat:
 
     def _beat(self) -> None:
         now_s = time.monotonic()
+        away_s, self._looked_s = now_s - self._looked_s, now_s
         self._ask_loop()
+        if away_s > _FROZEN_S:
+            # What the monitors show is of before: another may have the beam by now.
+            # One period later they have come.
+            return
         if not self._is_idle() or self._is_armed():
             self._busy_s = now_s
         with self._lock:

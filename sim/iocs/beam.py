@@ -69,10 +69,11 @@ def _declare_exposure(server: InstrumentServer, guard: BeamGuard) -> None:
     panel = server.panels["beam"]
 
     async def arm(text: str) -> None:
-        if refusal := guard.refusal("Arm"):
+        session, order = _parted(text)
+        if refusal := guard.refusal("Arm", session):
             await server.refuse("beam", refusal)
             return
-        await server.request("beam", "beam.arm", text=text)
+        await server.request("beam", "beam.arm", text=order)
         guard.armed()
 
     async def start(value: int) -> None:
@@ -109,6 +110,16 @@ def _declare_exposure(server: InstrumentServer, guard: BeamGuard) -> None:
     )
     panel.flag("Blanked_RBV", "No beam on the specimen", "beam on", "blanked")
     panel.text("ArmedTicket_RBV", f"What is armed or exposes, {TICKET_MAX} bytes")
+
+
+def _parted(text: str) -> tuple[str, str]:
+    """Return the session that an order names, and the rest; the world reads that."""
+    try:
+        order = orjson.loads(text)
+        session = order.pop("session", "")
+    except (orjson.JSONDecodeError, AttributeError):
+        return "", text  # the world says what is wrong with it
+    return str(session), orjson.dumps(order).decode()
 
 
 def _declare_results(server: InstrumentServer) -> None:

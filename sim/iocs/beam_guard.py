@@ -90,8 +90,11 @@ class BeamGuard:
         self.holder = session
         return ""
 
-    def refusal(self, what: str) -> str:
-        """Return why nothing may be armed or started, "" if it may."""
+    def refusal(self, what: str, session: str = "") -> str:
+        """Return why nothing may be armed or started, "" if it may.
+
+        session: that asks, if it says so; must be the holder
+        """
         looked_s = self._looked_s
         if looked_s is None or time.monotonic() - looked_s > _BLIND_S:
             return f"beam: {what}: the dead-man does not run; restart the beam's server"
@@ -101,6 +104,12 @@ class BeamGuard:
             return (
                 f"beam: {what}: no session holds the beam; write its id to Lease, and "
                 "beats to SessionBeat"
+            )
+        if session not in ("", self.holder):
+            return (
+                f"beam: {what}: session {session} has lost the beam to {self.holder}; "
+                "end that one, or wait until it has been silent for "
+                f"{_LEASE_S:g} s"
             )
         age_s = self.beat_age_s
         if age_s > BEAT_LIMIT_S:

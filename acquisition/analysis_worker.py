@@ -22,6 +22,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Final, Literal, TypeAlias
 
+from cryoline.acquisition.alarm_outbox import AlarmOutbox
+from cryoline.acquisition.alarms import AlarmSender
 from cryoline.acquisition.analyses import ANALYSES, Analysis
 from cryoline.acquisition.config import find_config, load_config
 from cryoline.acquisition.derivation import Derivation
@@ -62,7 +64,9 @@ class AnalysisWorker:
         layout: DataLayout,
         paths: PathMap | None = None,
         analyses: Sequence[Analysis] = ANALYSES,
+        alarms: AlarmSender | None = None,
     ) -> None:
+        self._alarms = alarms
         self._layout = layout
         self._paths = paths or PathMap.of(layout)
         self._analyses = analyses
@@ -125,7 +129,10 @@ class AnalysisWorker:
                 if not is_done(analysis, key, self._layout)
             ]
             if open_ones:
-                self._runs[key] = _Run(path, open_ones, self._layout, self._paths)
+                outbox = None if self._alarms is None else self._alarms.outbox
+                self._runs[key] = _Run(
+                    path, open_ones, self._layout, self._paths, outbox
+                )
                 self._states[key] = "following"
 
     def _advance(self, key: str, is_stopping: Callable[[], bool]) -> bool:
@@ -181,7 +188,7 @@ class AnalysisWorker:
             "failed": self._failed,
             "dropped_pictures": self._dropped,
             "current_run": self._current,
-            "last_error": self._last_error,
+            "last_error": (self._alarms and self._alarms.problem) or self._last_error,
             "updated": datetime.now(tz=UTC).isoformat(timespec="seconds"),
             "renewed_within_s": _COMPUTING_S if is_busy else _SILENCE_S,
         }
@@ -197,11 +204,12 @@ class _Run:
         analyses: Sequence[Analysis],
         layout: DataLayout,
         paths: PathMap,
+        outbox: AlarmOutbox | None,
     ) -> None:
         self._tail = JournalTail(path)
         self._layout = layout
         self._derivations = [
-            Derivation(analysis, path.stem, layout, paths, self._is_behind)
+            Derivation(analysis, path.stem, layout, paths, self._is_behind, outbox)
             for analysis in analyses
         ]
         self._going = list(self._derivations)
@@ -267,13 +275,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         config = load_config(find_config(options.config))
         layout = config.layout
-        worker = AnalysisWorker(layout, config.path_map)
+        alarms = AlarmSender(config)
+        worker = AnalysisWorker(layout, config.path_map, alarms=alarms)
     except CryolineError as error:
         sys.stderr.write(f"{NAME}: {error}\n")
         return 1
     _log_to(layout.logs / f"{NAME}.log")
     stop = threading.Event()
-    with DirectoryWatch([layout.raw_journal]) as watch:
+    with alarms, DirectoryWatch([layout.raw_journal]) as watch:
 
         def end(signum: int, frame: FrameType | None) -> None:
             stop.set()

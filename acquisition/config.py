@@ -12,6 +12,7 @@ from typing import Annotated, Final
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from cryoline.acquisition.alarm_config import AlarmsSection
 from cryoline.acquisition.errors import ConfigError
 from cryoline.acquisition.layout import DataLayout
 from cryoline.acquisition.model_errors import explain, nearest
@@ -20,6 +21,7 @@ from cryoline.plugins import registry
 
 __all__ = [
     "ENVIRONMENT_VARIABLE",
+    "AlarmsSection",
     "ColdSection",
     "Config",
     "CustodySection",
@@ -142,6 +144,7 @@ class Config(_Section):
     dose: DoseSection = DoseSection()
     cold: ColdSection = ColdSection()
     custody: CustodySection = CustodySection()
+    alarms: AlarmsSection = AlarmsSection()
     devices: dict[str, DeviceSection] = {}
     paths: dict[str, PathSection] = {}
 

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from cryoline.acquisition.alarm_outbox import AlarmOutbox, RunAlarms
 from cryoline.acquisition.analyses import Analysis, Outlet
 from cryoline.acquisition.data_file import open_data_file
 from cryoline.acquisition.derived_journal import DerivedJournal
@@ -35,7 +36,7 @@ class Derivation:
 
     While they do, live pictures are left out. The last one of each is drawn when the
     run ends, so that it shows the end; those in between are counted in ``dropped``.
-    Rows and kept arrays are never left out.
+    Rows and kept arrays are never left out. Alarms go to the outbox, if there is one.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class Derivation:
         layout: DataLayout,
         paths: PathMap,
         is_behind: Callable[[], bool],
+        outbox: AlarmOutbox | None = None,
     ) -> None:
         self.analysis = analysis
         self.key = derived_key(raw_key, analysis.quantity)
@@ -56,6 +58,7 @@ class Derivation:
         self._is_behind = is_behind
         self._journal = DerivedJournal(self.path)
         self._files: ResultFiles | None = None
+        self._alarms = None if outbox is None else RunAlarms(outbox, raw_key)
         self._take = analysis.begin(
             Outlet(
                 emit=self._emit,
@@ -89,6 +92,8 @@ class Derivation:
         elif name == "stop":
             self._draw_last_ones()
         self._journal(name, doc)
+        if self._alarms is not None:
+            self._alarms.take(name, doc)
 
     def _save(
         self, key: str, array: _Picture, *, live: bool = False, **what: Any

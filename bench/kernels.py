@@ -1,0 +1,40 @@
+"""Times the kernels of cryoline.analysis against their peers.
+
+    python bench/kernels.py [--json] [--only tomography]
+
+The peers come with the extra `bench` (pip install -e .[bench]); several are GPL, and
+nothing else imports them. Each row is a ratio of CPU seconds of this process, measured
+in turns, median of seven: it holds on a busy machine to about a quarter.
+"""
+
+import argparse
+import importlib
+import json
+
+MODULES = {"tomography": "rows_tomography"}
+
+
+def main() -> None:
+    """Print a row for each kernel and peer."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--only", choices=sorted(MODULES), nargs="*")
+    options = parser.parse_args()
+    rows, exactness = [], {}
+    for name in options.only or MODULES:
+        module = importlib.import_module(MODULES[name])
+        rows += module.rows()
+        exactness |= module.exactness()
+    if options.json:
+        rows_as_dicts = [row.as_dict() for row in rows]
+        print(json.dumps({"rows": rows_as_dicts, "exactness": exactness}, indent=2))
+        return
+    for row in rows:
+        met = "met" if row.ratio >= row.goal else f"goal {row.goal:g}"
+        print(f"{row.kernel:60s} {row.peer:24s} x{row.ratio:7.2f}  {met}")
+    for name, value in exactness.items():
+        print(f"{name:85s} {value:.3g}")
+
+
+if __name__ == "__main__":
+    main()

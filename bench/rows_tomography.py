@@ -1,0 +1,117 @@
+"""Rows on tomography: one step of EM on a whole volume, and one more tilt."""
+
+import numpy as np
+import scipy.sparse
+from interleaved import Row, compare, cpu_s
+
+from cryoline.analysis.expectation import Expectation
+
+__all__ = ["exactness", "rows"]
+
+_TILTS_DEG = np.linspace(-60.0, 60.0, 25)
+_STEPS = 4
+"""Of EM in one call: what is done once a call counts for as much of it as in a run."""
+_ASTRA_SLICES = 8
+_SCIPY_SLICES = 64
+
+
+def rows(size: int = 512) -> list[Row]:
+    """Compare with ASTRA's projectors on a CPU, and with sparse matrices."""
+    state = _state(size)
+    return compare(
+        f"mlem, one iteration, {size}^3, {_TILTS_DEG.size} tilts, 1 thread",
+        lambda: state.iterate(_STEPS),
+        {
+            "astra (linear, CPU)": (_astra(size), _ASTRA_SLICES / size, 80.0),
+            "scipy CSR @ dense": (_scipy(size), _SCIPY_SLICES / size, 9.0),
+        },
+        share=_STEPS,
+        note="limits of this kind of core are stated in docs/explanations/kernels.md",
+    )
+
+
+def exactness(size: int = 128) -> dict[str, float]:
+    """Return how far our projection of a smooth body is from ASTRA's, relative."""
+    import astra
+
+    z, x = np.mgrid[:size, :size] - (size - 1) / 2
+    body = np.exp(-((x - size / 10) ** 2 + (z + size / 16) ** 2) / (size / 8) ** 2)
+    from cryoline.analysis.tomography import project
+
+    ours = project(np.repeat(body[:, :, None], 1, 2), _TILTS_DEG)[:, :, 0]
+    # ASTRA's rows run down, its angles turn the other way round.
+    geometry = astra.create_proj_geom("parallel", 1.0, size, np.radians(_TILTS_DEG))
+    projector = astra.create_projector(
+        "linear", geometry, astra.create_vol_geom(size, size)
+    )
+    operator = astra.OpTomo(projector)
+    theirs = operator.FP(body[::-1].astype(np.float32))
+    error = np.linalg.norm(ours - theirs) / np.linalg.norm(theirs)
+    return {"project_against_astra_relative": float(error)}
+
+
+def _state(size: int) -> Expectation:
+    counts = np.random.default_rng(1).poisson(20, (1, _TILTS_DEG.size, size, size))
+    state = Expectation((1, size, size, size), size, np.ones((size, size), bool), 1)
+    state.extend(
+        counts.astype(np.float32),
+        np.radians(_TILTS_DEG),
+        np.zeros(counts.shape, np.float32),
+        np.ones((1, _TILTS_DEG.size), np.float32),
+    )
+    state.begin()
+    return state
+
+
+def _astra(size: int):  # type: ignore[no-untyped-def]
+    import astra
+
+    geometry = astra.create_proj_geom("parallel", 1.0, size, np.radians(_TILTS_DEG))
+    projector = astra.create_projector(
+        "linear", geometry, astra.create_vol_geom(size, size)
+    )
+    operator = astra.OpTomo(projector)
+    counts = np.full((_TILTS_DEG.size, size), 20.0, np.float32)
+    volume = np.ones((size, size), np.float32)
+    weight = operator.BP(np.ones_like(counts))
+
+    def iterate() -> None:
+        for _ in range(_ASTRA_SLICES):
+            expected = np.maximum(operator.FP(volume), 1e-12)
+            volume[:] = volume * operator.BP(counts / expected) / weight
+
+    return iterate
+
+
+def _scipy(size: int):  # type: ignore[no-untyped-def]
+    """The same projector as a matrix, all slices at once."""
+    z, x = (np.mgrid[:size, :size] - (size - 1) / 2).reshape(2, -1)
+    voxel = np.arange(size * size)
+    parts = []
+    for tilt, angle in enumerate(np.radians(_TILTS_DEG)):
+        u = x * np.cos(angle) + z * np.sin(angle) + (size - 1) / 2
+        left = np.floor(u).astype(int)
+        for pixel, share in ((left, 1 - (u - left)), (left + 1, u - left)):
+            inside = (pixel >= 0) & (pixel < size)
+            parts.append((share[inside], tilt * size + pixel[inside], voxel[inside]))
+    data, row, column = (np.concatenate(part) for part in zip(*parts, strict=True))
+    matrix = scipy.sparse.csr_matrix(
+        (data.astype(np.float32), (row, column)),
+        shape=(_TILTS_DEG.size * size, size * size),
+    )
+    transposed = matrix.T.tocsr()
+    counts = np.full((matrix.shape[0], _SCIPY_SLICES), 20.0, np.float32)
+    volume = np.ones((matrix.shape[1], _SCIPY_SLICES), np.float32)
+    weight = np.maximum(transposed @ np.ones_like(counts), 1e-12)
+
+    def iterate() -> None:
+        expected = np.maximum(matrix @ volume, 1e-12)
+        volume[:] = volume * (transposed @ (counts / expected)) / weight
+
+    return iterate
+
+
+if __name__ == "__main__":
+    print(exactness())
+    for row in rows():
+        print(row.as_dict())

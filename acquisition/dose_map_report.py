@@ -21,6 +21,8 @@ class DoseMap:
     cells: FluenceMap
     outlines: dict[str, Outline]
     """The fields that were recorded, by region."""
+    areas: dict[str, Outline]
+    """Displaced ones that only served them."""
     limit_e_per_nm2: float
     """The lowest of the regions'."""
 
@@ -35,9 +37,8 @@ class DoseMap:
             "y_nm": cells.y_nm.tolist(),
             "settled_e_per_nm2": cells.settled_e_per_nm2.tolist(),
             "reserved_e_per_nm2": cells.reserved_e_per_nm2.tolist(),
-            "regions": {
-                name: outline._asdict() for name, outline in self.outlines.items()
-            },
+            "regions": {n: field._asdict() for n, field in self.outlines.items()},
+            "areas": {n: field._asdict() for n, field in self.areas.items()},
         }
 
     def save_arrays(self, path: Path) -> None:
@@ -66,6 +67,7 @@ class DoseMap:
             cells.y_nm,
             self.limit_e_per_nm2,
             regions=self.outlines,
+            areas=self.areas,
             specimen=self.specimen,
             what="fluence, settled and reserved" if is_reserved else "fluence",
         )
@@ -83,4 +85,5 @@ def look_up_map(
         cells = ledger.fluence_map(specimen, region, cell_nm)
         regions = [region] if region is not None else ledger.regions(specimen)
         limits = [ledger.usage(specimen, name).limit_e_per_nm2 for name in regions]
-        return DoseMap(specimen, cells, ledger.outlines(specimen), min(limits))
+        outlines, areas = ledger.outlines(specimen), ledger.areas(specimen)
+        return DoseMap(specimen, cells, outlines, areas, min(limits))

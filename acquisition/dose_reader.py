@@ -107,6 +107,17 @@ class LedgerReader:
                 found[region] = Outline(*footprint[:5])
         return found
 
+    def areas(self, specimen: str) -> dict[str, Outline]:
+        """Return the fields that lie beside their region's, by purpose and region."""
+        centres = self.outlines(specimen)
+        with self._file.reading() as connection:
+            fields = list_fields(connection, specimen)
+        return {
+            f"{purpose} of {region}": Outline(*footprint[:5])
+            for region, purpose, footprint in fields
+            if footprint[:2] != centres[region][:2]
+        }
+
     def foresee(
         self,
         exposures: Sequence[Exposure],

@@ -35,6 +35,8 @@ _HATCHES: Final = {_RESERVED: "///", _OVER: "xxx"}
 
 _DECADES: Final = 3.0
 """That the colours of a map show below the limit, at least."""
+_MARGIN: Final = 0.12
+"""Of what was hit, around it."""
 _MAP_IN: Final = 4.6
 """The longer side of a map."""
 
@@ -157,6 +159,7 @@ def dose_map(
     limit_e_per_nm2: float,
     *,
     regions: Mapping[str, Sequence[float]] | None = None,
+    areas: Mapping[str, Sequence[float]] | None = None,
     specimen: str | None = None,
     what: str = "fluence",
 ) -> Figure:
@@ -165,11 +168,13 @@ def dose_map(
     fluence_e_per_nm2: (y, x) of each cell, beam-normal; the tilt axis is y
     x_nm, y_nm: centres of the cells, evenly spaced
     regions: name -> centre x, y, width, height (nm) and rotation (deg) of its field
+    areas: the same of fields that only served them: dotted
     what: that is shown, for the labels
     Raises KernelInputError for what is no map, or no limit.
     """
     values, x, y = (np.asarray(a, float) for a in (fluence_e_per_nm2, x_nm, y_nm))
     _check_map(values, x, y, limit_e_per_nm2)
+    values, x, y = _trimmed(values, x, y)
     half = (x[1] - x[0]) / 2
     extent = (x[0] - half, x[-1] + half, y[0] - half, y[-1] + half)
     width, height = extent[1] - extent[0], extent[3] - extent[2]
@@ -191,8 +196,9 @@ def dose_map(
     axes.tick_params(direction="in", colors="white", labelcolor="black")
     axes.set_xlabel("x, across the tilt axis / nm")
     axes.set_ylabel("y, along the tilt axis / nm")
-    for name, place in (regions or {}).items():
-        _outline(axes, name, place)
+    for fields, style in ((areas, ":"), (regions, "--")):
+        for name, place in (fields or {}).items():
+            _outline(axes, name, place, style)
     row, column = _worst_cell(values)
     most = values[row, column]
     axes.plot(x[column], y[row], "+", color="white", markersize=10, mew=2.5)
@@ -231,6 +237,20 @@ def _check_map(
         raise KernelInputError("dose map: a cell is negative or no number")
 
 
+def _trimmed(
+    values: NDArray[np.float64], x: NDArray[np.float64], y: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Return the cells around those that were hit, with a margin."""
+    kept = []
+    for axis in (0, 1):
+        hit = np.flatnonzero(values.max(axis=1 - axis) > 0)
+        if not hit.size:
+            return values, x, y
+        margin = max(2, round(_MARGIN * np.ptp(hit)))
+        kept.append(slice(max(0, hit[0] - margin), hit[-1] + margin + 1))
+    return values[kept[0], kept[1]], x[kept[1]], y[kept[0]]
+
+
 def _worst_cell(values: NDArray[np.float64]) -> tuple[int, int]:
     """Return row and column of the highest value; of equal ones, of the innermost."""
     places = np.argwhere(values == values.max())
@@ -246,7 +266,7 @@ def _shown(values: NDArray[np.float64], limit: float) -> tuple[float, float]:
     return max(least, limit * 1e-5), max(limit, values.max())
 
 
-def _outline(axes: Axes, name: str, place: Sequence[float]) -> None:
+def _outline(axes: Axes, name: str, place: Sequence[float], style: str) -> None:
     x, y, width, height, rotation_deg = place
     field = Rectangle(
         (x - width / 2, y - height / 2),
@@ -257,15 +277,16 @@ def _outline(axes: Axes, name: str, place: Sequence[float]) -> None:
         fill=False,
         edgecolor="white",
         linewidth=1.2,
-        linestyle="--",
+        linestyle=style,
     )
     axes.add_patch(field)
     corners = field.get_corners()
     axes.annotate(
         name,
-        xy=(corners[:, 0].min(), corners[:, 1].max()),
-        xytext=(0, 3),
+        xy=(corners[:, 0].min(), y),
+        xytext=(3, 0),
         textcoords="offset points",
+        va="center",
         color="white",
         fontsize=9,
         path_effects=outlined(),

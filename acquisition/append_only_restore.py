@@ -5,6 +5,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Final
 
 from cryoline.acquisition.append_only_backup import (
     BackupKind,
@@ -15,6 +16,8 @@ from cryoline.acquisition.append_only_backup import (
 from cryoline.acquisition.journal import sync_directory
 
 __all__ = ["Restored", "restore"]
+
+_HEADER: Final = b"SQLite format 3\0"
 
 
 @dataclass(frozen=True)
@@ -89,6 +92,9 @@ def _count_whole(backup: Path, kind: BackupKind) -> int:
 
 def _refuse_newer(path: Path, backup: Path, kind: BackupKind, rows: int) -> None:
     """Raise if a file is in use, or would lose rows; return if it is damaged."""
+    with path.open("rb") as file:
+        if file.read(len(_HEADER)) != _HEADER:
+            return  # SQLite would remove the log beside it, which may be good
     try:
         with closing(connect(path, "mode=rw")) as connection:
             (application,) = connection.execute("PRAGMA application_id").fetchone()

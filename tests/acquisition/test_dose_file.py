@@ -1,19 +1,32 @@
 """The file below the ledger: where it may lie, what it refuses, how it is copied."""
 
 import os
+import resource
 import shutil
+import signal
 import sqlite3
+import subprocess
+import sys
+import tempfile
 import threading
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from cryoline.acquisition import append_only, append_only_backup, dose_schema
+from cryoline.acquisition import (
+    append_only,
+    append_only_backup,
+    custody_backup,
+    dose_book,
+    dose_schema,
+)
+from cryoline.acquisition.custody import CustodyRecord
 from cryoline.acquisition.dose import DoseLedger
 from cryoline.acquisition.dose_backup import restore
-from cryoline.acquisition.errors import LedgerError
+from cryoline.acquisition.errors import CustodyError, LedgerError
 from cryoline.acquisition.file_system import file_system_of, network_file_system_of
 from cryoline.devices.exposure import Exposure, ExposureResult, Outcome, Ticket
 
@@ -213,13 +226,193 @@ def test_a_full_disk_reserves_nothing(path: Path) -> None:
         assert before[0] == ticket
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everything")
-def test_a_file_that_may_not_be_written(path: Path) -> None:
-    opened(path).close()
-    path.chmod(0o400)
+def as_a_person(work: Callable[[], str]) -> str:
+    """Return what work says in a process that is not root's."""
+    return in_a_process(work, user=65534 if os.geteuid() == 0 else None)
 
-    with pytest.raises(LedgerError, match="can't be written; check owner"):
-        reserve(opened(path))
+
+def in_a_process(work: Callable[[], str], user: int | None = None) -> str:
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            if user is not None:
+                os.setgid(user)
+                os.setuid(user)
+            os.write(writing, work().encode())
+        finally:
+            os._exit(0)
+    os.close(writing)
+    with open(reading) as pipe:
+        said = pipe.read()
+    os.waitpid(pid, 0)
+    return said
+
+
+def said_by(work: Callable[[], Any]) -> str:
+    try:
+        work()
+    except LedgerError as error:
+        return str(error)
+    return "nothing"
+
+
+@pytest.fixture
+def shared() -> Iterator[Path]:
+    """Return a folder that anybody may look into, as pytest's are not."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
+def test_a_file_that_may_not_be_written_reserves_nothing(shared: Path) -> None:
+    path = shared / "dose.sqlite"
+    with opened(path) as ledger:
+        reserve(ledger)
+    path.chmod(0o444)
+    before = path.read_bytes()
+
+    # In a directory that may be written, and in one that may not.
+    for mode in (0o777, 0o555):
+        shared.chmod(mode)
+        said = as_a_person(lambda: said_by(lambda: reserve(opened(path))))
+        assert said == (
+            f"{path}: the dose ledger can't be used (attempt to write a readonly "
+            "database): it can't be written; check owner and permissions of the file "
+            "and its directory"
+        )
+    shared.chmod(0o755)
+    assert path.read_bytes() == before
+
+
+def test_a_directory_that_may_not_be_written_makes_no_ledger(shared: Path) -> None:
+    path = shared / "dose.sqlite"
+
+    said = as_a_person(lambda: said_by(lambda: reserve(opened(path))))
+
+    assert said == (
+        f"{path}: the dose ledger can't be used (unable to open database file): it "
+        "can't be opened; check that its directory exists and is yours"
+    )
+    assert not path.exists()
+
+
+def test_a_file_that_may_not_grow_reserves_and_charges_nothing(path: Path) -> None:
+    """A quota: the write fails with EFBIG, which is no full disk for SQLite."""
+    with opened(path) as ledger:
+        first = reserve(ledger)
+        used = ledger.usage("wire-1", "region-1")
+
+    def fill() -> str:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        said = []
+        with opened(path) as ledger:
+            size = path.with_name("dose.sqlite-wal").stat().st_size
+            resource.setrlimit(resource.RLIMIT_FSIZE, (size + 4096,) * 2)
+            said.append(said_by(lambda: [reserve(ledger) for _ in range(50)]))
+            said.append(said_by(lambda: ledger.settle(first.uid, result(first))))
+        return "\n".join(said)
+
+    for text in in_a_process(fill).split("\n"):
+        assert text == (
+            f"{path}: the dose ledger can't be used (disk I/O error): its disk failed; "
+            "check the disk before the next exposure"
+        )
+    with opened(path) as ledger:
+        assert first in ledger.unsettled()
+        assert ledger.usage("wire-1", "region-1").settled_e_per_nm2 == 0
+        assert ledger.usage("wire-1", "region-1").unsettled_e_per_nm2 >= (
+            used.unsettled_e_per_nm2
+        )
+
+
+FULL = """
+import os, sys
+from pathlib import Path
+from test_dose_file import opened, reserve, result, said_by
+path = Path(sys.argv[1]) / "dose.sqlite"
+with opened(path) as ledger:
+    first = reserve(ledger)
+    with open(path.with_name("ballast"), "wb", buffering=0) as ballast:
+        try:
+            while ballast.write(bytes(4096)): pass
+        except OSError:
+            pass
+    print(said_by(lambda: [reserve(ledger) for _ in range(50)]))
+    before = ledger.unsettled()
+    print(said_by(lambda: ledger.settle(first.uid, result(first))))
+    used = ledger.usage("wire-1", "region-1")
+    print(ledger.unsettled() == before, used.settled_e_per_nm2)
+    path.with_name("ballast").unlink()
+    ledger.settle(first.uid, result(first))
+    print(ledger.usage("wire-1", "region-1").settled_e_per_nm2 > 0)
+"""
+
+
+def may_mount() -> bool:
+    return (
+        subprocess.run(["unshare", "-rm", "true"], capture_output=True).returncode == 0
+    )
+
+
+@pytest.mark.skipif(not may_mount(), reason="no file system of its own may be mounted")
+def test_a_truly_full_disk_reserves_and_charges_nothing(tmp_path: Path) -> None:
+    mount = f'mount -t tmpfs -o size=512k full {tmp_path} && exec "$@"'
+    done = subprocess.run(
+        [
+            "unshare",
+            "-rm",
+            "sh",
+            "-c",
+            mount,
+            "sh",
+            sys.executable,
+            "-c",
+            FULL,
+            tmp_path,
+        ],
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parent,
+        timeout=60,
+    )
+
+    full = (
+        f"{tmp_path}/dose.sqlite: the dose ledger can't be used (database or disk is "
+        "full): its disk is full; free space, then repeat"
+    )
+    assert done.stdout.splitlines() == [full, full, "True 0.0", "True"], done.stderr
+
+
+def test_a_clock_that_jumps_back_changes_no_order(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A row's time is for people; what came first is what was committed first."""
+    times = iter(range(2_000_000_000, 0, -10_000_000))
+    monkeypatch.setattr(dose_book.time, "time", lambda: float(next(times)))
+    with opened(path) as ledger:
+        priors = []
+        for n in range(3):
+            ticket = reserve(ledger, n)
+            settlement = ledger.settle(ticket.uid, result(ticket, n + 1))
+            priors.append(settlement.prior_e_per_nm2)
+            each = settlement.fluence_e_per_nm2
+        assert priors == [pytest.approx(n * each) for n in range(3)]
+        assert ledger.last_seen() == ("b", 3)
+        for limit in (5e6, 3e6, 4e6):
+            ledger.set_limit("wire-1", "region-1", limit, reason="seen")
+        assert ledger.usage("wire-1", "region-1").limit_e_per_nm2 == 4e6
+        ticket = reserve(ledger, 3)
+        ledger.settle(ticket.uid, result(ticket, 4).model_copy(update={"charge_c": 1}))
+        ledger.acknowledge("wire-1", "region-1", reason="seen")
+        assert not ledger.usage("wire-1", "region-1").is_blocked
+        assert ledger.unsettled() == []
+        rows = ledger.history("wire-1")
+
+    assert [row.time_s for row in rows] == sorted(
+        (r.time_s for r in rows), reverse=True
+    )
+    assert [row.kind for row in rows][-3:] == ["reserve", "settle", "acknowledge"]
 
 
 MOUNTS = r"""
@@ -410,3 +603,117 @@ def test_a_lost_ledger_is_not_begun_anew_beside_its_backup(
     restore(path, backup)
     with opened(path, backup=backup) as ledger:
         assert ledger.usage("wire-1", "region-1") == used
+
+
+# The way back
+
+
+def copied(path: Path, backup: Path) -> None:
+    """Make a ledger of one charge, and its backup."""
+    with opened(path, backup=backup) as ledger:
+        ticket = reserve(ledger)
+        ledger.settle(ticket.uid, result(ticket))
+
+
+@pytest.fixture
+def backup(tmp_path: Path) -> Path:
+    return tmp_path / "elsewhere.sqlite"
+
+
+def test_a_damaged_ledger_is_restored_and_kept_aside(path: Path, backup: Path) -> None:
+    copied(path, backup)
+    before = rows(path)
+    damaged = b"the disk wrote something else" * 100
+    path.write_bytes(damaged)
+    path.with_name("dose.sqlite-wal").write_bytes(b"of the old one")
+
+    done = restore(path, backup)
+
+    assert done.rows == 2
+    assert [p.name.split("-", 1)[1][15:] for p in done.aside] == ["-wal", ""]
+    assert done.aside[-1].read_bytes() == damaged
+    assert rows(path) == before
+    with opened(path, backup=backup) as ledger:
+        reserve(ledger, 1)
+
+
+def test_a_ledger_with_more_rows_than_its_backup_stays(
+    path: Path, backup: Path
+) -> None:
+    copied(path, backup)
+    with opened(path) as ledger:
+        reserve(ledger, 1)
+    before = rows(path)
+
+    with pytest.raises(LedgerError) as caught:
+        restore(path, backup)
+
+    assert str(caught.value) == (
+        f"{path}: holds 1 row that {backup} lacks, and what was charged since would be "
+        "forgotten with them; nothing was restored. It needs no restoring; if it is "
+        "the wrong one, put it elsewhere first"
+    )
+    assert rows(path) == before
+
+
+def test_a_ledger_in_use_or_whole_is_not_restored(path: Path, backup: Path) -> None:
+    copied(path, backup)
+    with opened(path) as ledger:
+        ledger.unsettled()
+        with pytest.raises(LedgerError, match="uses the dose ledger; end every one"):
+            restore(path, backup)
+
+    with pytest.raises(LedgerError, match="is whole; there is nothing to restore"):
+        restore(path, backup)
+    assert [p.name for p in path.parent.glob("*aside*")] == []
+
+
+@pytest.mark.parametrize("content", [None, b"", b"cut" * 999, "custody"])
+def test_only_a_whole_copy_of_a_ledger_is_put_into_its_place(
+    path: Path, backup: Path, content: bytes | str | None
+) -> None:
+    copied(path, backup)
+    before = rows(path)
+    if content is None:
+        backup.unlink()
+    elif content == "custody":
+        backup.unlink()
+        CustodyRecord(backup).close()
+    elif isinstance(content, bytes):
+        backup.write_bytes(content)
+
+    with pytest.raises(LedgerError, match=r"is no whole copy of a dose ledger \("):
+        restore(path, backup)
+
+    assert rows(path) == before
+
+
+def test_the_custody_record_has_its_copy_and_its_way_back(tmp_path: Path) -> None:
+    path, backup = tmp_path / "custody.sqlite", tmp_path / "copy.sqlite"
+    with CustodyRecord(path, backup=backup) as record:
+        record.register("wafer-1")
+        record.flag("wafer-1", "frost", "ice")
+    path.unlink()
+
+    with pytest.raises(CustodyError) as caught:
+        CustodyRecord(path, backup=backup)
+
+    assert str(caught.value) == (
+        f"{path}: is missing, or older than its backup {backup}, which holds 2 rows: "
+        "what specimens have suffered since would be forgotten. End every session, "
+        f"then: cryoline sample restore --from {backup}"
+    )
+    custody_backup.restore(path, backup)
+    with CustodyRecord(path, backup=backup) as record:
+        assert record.state("wafer-1").flags == ("frost",)
+
+
+def test_a_custody_record_without_a_place_for_its_copy_goes_on(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    backup = tmp_path / "gone" / "custody.sqlite"
+    with CustodyRecord(tmp_path / "custody.sqlite", backup=backup) as record:
+        record.register("wafer-1")
+
+        assert record.knows("wafer-1")
+    assert f"the custody record's backup {backup} could not be renewed" in caplog.text

@@ -16,6 +16,7 @@ from rich.table import Column, Table
 
 from cryoline.acquisition import (
     cli_check,
+    cli_cycling,
     cli_doctor,
     cli_dose,
     cli_files,
@@ -282,6 +283,8 @@ def plugins(
 
 
 app.command()(cli_doctor.doctor)
+app.command()(cli_cycling.cycle)
+app.command()(cli_cycling.resume)
 app.command()(cli_dose.blank)
 app.command("import")(cli_files.import_)
 app.command("export")(cli_files.export_)

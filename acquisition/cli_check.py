@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from cryoline.acquisition.cli_cycling import check_protocol
 from cryoline.acquisition.cli_options import (
     OUT,
     ConfigOption,
@@ -36,6 +37,7 @@ class Order(StrEnum):
     SWING = "swing"
 
 
+app.command("protocol")(check_protocol)
 app.command()(transfer)
 
 

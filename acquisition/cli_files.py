@@ -16,7 +16,7 @@ from cryoline.acquisition.cli_options import (
 )
 from cryoline.acquisition.errors import CryolineError
 
-__all__ = ["export_", "import_"]
+__all__ = ["export_", "import_", "read_specimen"]
 
 _SHOWN: Final = 24
 """Half cycles that a person is shown at most."""
@@ -54,7 +54,7 @@ def import_(
     from cryoline.analysis.voltammetry import cycle_charges
 
     loaded = read_config(config)
-    cell = _specimen(specimen, ancestor, mass_mg, area_cm2)
+    cell = read_specimen(specimen, ancestor, mass_mg, area_cm2)
     done = import_file(loaded, file, specimen=cell, reader=reader, again=again)
     table = done.table
     ended = cycle_charges(
@@ -125,12 +125,13 @@ def export_(
             OUT.print(escape(str(file)), soft_wrap=True)
 
 
-def _specimen(
+def read_specimen(
     name: str | None,
     ancestors: list[str] | None,
     mass_mg: float | None,
     area_cm2: float | None,
 ) -> Any:
+    """Return the `Specimen` of a command's options, None if none is named."""
     from pydantic import ValidationError
 
     from cryoline.acquisition.specimen import Specimen

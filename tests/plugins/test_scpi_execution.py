@@ -20,11 +20,15 @@ from cryoline.devices.cycling_protocol import (
     Tag,
     VoltageScan,
 )
+from cryoline.ioc.points import COLUMNS
 from cryoline.ioc.potentiostat_panel import PotentiostatLimits
 from cryoline.plugins.scpi_potentiostat.admission import admit
 from cryoline.plugins.scpi_potentiostat.errors import RequestRefused
 from cryoline.plugins.scpi_potentiostat.execution import Execution
 from cryoline.plugins.scpi_potentiostat.meter import Drive, Reading
+from cryoline.sim.cell_parameters import wafer
+from cryoline.sim.cell_source import CellSource
+from cryoline.sim.potentiostat import Potentiostat
 from cryoline.sim.scpi_cell import Clamp, MicroCell
 
 PERIOD_S = 1 / 16  # adds up without rounding
@@ -326,3 +330,55 @@ def test_program_that_it_cant_run_is_refused_whole(
 def test_nothing_is_accepted_that_is_no_json() -> None:
     with pytest.raises(RequestRefused, match="program: program: Invalid JSON"):
         admit("{", LIMITS)
+
+
+CYCLING: dict[str, tuple[Step, ...]] = {
+    "voltammetry": (
+        CyclicVoltammetry(
+            initial_v=2.2,
+            vertex1_v=1.5,
+            vertex2_v=2.4,
+            final_v=2.0,
+            rate_mv_per_s=100.0,
+            n_cycles=2,
+        ),
+    ),
+    "formation and rests": (
+        OpenCircuitVoltage(duration_s=2.0),
+        ConstantCurrent(current_a=-1e-3, until_potential_v=1.0),
+        ConstantVoltage(potential_v=1.0, until_duration_s=1.0),
+        OpenCircuitVoltage(duration_s=1.0),
+        ConstantCurrent(current_a=1e-3, until_potential_v=2.0),
+        Loop(goto_step=1, cycle_count=3),
+    ),
+    "loop in a loop": (
+        Tag(tag="outer"),
+        ConstantCurrent(current_a=-1e-4, until_duration_s=1.0),
+        ConstantCurrent(current_a=1e-4, until_duration_s=0.5),
+        Loop(goto_step=1, cycle_count=2),
+        OpenCircuitVoltage(duration_s=0.5),
+        Loop(goto_step="outer", cycle_count=2),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", list(CYCLING))
+def test_steps_cycles_and_half_cycles_are_those_of_the_other_instrument(
+    name: str,
+) -> None:
+    """Written twice, for the simulator shares no line: so they must agree."""
+    wanted = program(*CYCLING[name])
+    simulated = Potentiostat(CellSource(wafer()), seed=1)
+    simulated.load(wanted.to_json())
+    simulated.start(0.0)
+    simulated.advance(1e7)
+    columns = [COLUMNS.index(c) for c in ("step_index", "cycle_number", "half_cycle")]
+    expected = dict.fromkeys(map(tuple, simulated.points.rows[:, columns].tolist()))
+
+    bench = Bench(wanted, MicroCell(state=0.95)).finish()  # delithiated, as that one
+    found = dict.fromkeys(
+        (p["step_index"], p["cycle_number"], p["half_cycle"]) for p in bench.points
+    )
+
+    assert simulated.message == ""
+    assert list(found) == list(expected)

@@ -10,7 +10,7 @@ JOBS ?= 2
 LOOSE := --explicit-package-bases --allow-untyped-defs --allow-incomplete-defs \
 	--allow-untyped-calls --no-warn-return-any
 
-.PHONY: help demo sabotage test check fast lock clean screenshots
+.PHONY: help demo sabotage test check fast lock clean screenshots bench
 .DEFAULT_GOAL := help
 
 help:
@@ -20,6 +20,7 @@ help:
 	@echo "make check        lint, types, layers, package contents"
 	@echo "make fast         only the tests that need no process"
 	@echo "make screenshots  take the docs' picture of Tiled's page, in Chromium"
+	@echo "make bench        10,000 random lives of the dose ledger; some twenty minutes"
 	@echo "make lock         resolve the dependencies anew into requirements.lock"
 
 demo: $(READY)
@@ -32,6 +33,10 @@ sabotage: $(READY)
 # Two processes, each with a laboratory of its own: most tests wait, for what they look at.
 test: $(READY)
 	$(BIN)/pytest -n $(JOBS) --dist loadfile
+
+# Beyond what CI has time for; ends with status 1 if something can overspend.
+bench: $(READY)
+	$(BIN)/python bench/dose_machine.py
 
 fast: $(READY)
 	$(BIN)/pytest -m "not lab and not tiled and not demo"

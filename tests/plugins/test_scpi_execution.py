@@ -367,7 +367,8 @@ def test_steps_cycles_and_half_cycles_are_those_of_the_other_instrument(
     name: str,
 ) -> None:
     """Written twice, for the simulator shares no line: so they must agree."""
-    wanted = program(*CYCLING[name])
+    window = {"potential_min_v": -1.0, "potential_max_v": 4.0}
+    wanted = program(*CYCLING[name], safety=window)
     simulated = Potentiostat(CellSource(wafer()), seed=1)
     simulated.load(wanted.to_json())
     simulated.start(0.0)

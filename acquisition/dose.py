@@ -9,13 +9,12 @@ is neither settled nor released counts in full, whoever has died in between.
 
 import logging
 import math
-import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
 from cryoline.acquisition import dose_refusals as refusals
-from cryoline.acquisition.dose_backup import back_up, refuse_lost_rows
+from cryoline.acquisition.dose_backup import refuse_lost_rows, renew
 from cryoline.acquisition.dose_book import blocking_tickets, record
 from cryoline.acquisition.dose_places import place_region, register
 from cryoline.acquisition.dose_queries import find_rows
@@ -338,20 +337,7 @@ class DoseLedger(LedgerReader):
                 probe_diameter_nm=self.probe_diameter_nm,
             )
         # Committed: whatever happens to the backup, the charge stands.
-        return settlement.with_backup_problem(self._back_up())
-
-    def _back_up(self) -> str:
-        """Renew the backup, and return why it could not be, "" if it could."""
-        if self.backup is None:
-            return ""
-        try:
-            back_up(self.path, self.backup)
-        except (OSError, sqlite3.Error) as error:
-            problem = (
-                f"dose: the ledger's backup {self.backup} could not be renewed "
-                f"({error}); the ledger itself is safe. Free space there, or name "
-                "another place as dose.backup"
-            )
+        problem = renew(self.path, self.backup)
+        if problem:
             _log.error(problem)
-            return problem
-        return ""
+        return settlement.with_backup_problem(problem)

@@ -508,9 +508,9 @@ def test_a_full_backup_disk_is_said_and_the_charge_stands(
             second = reserve(ledger, counter)
             counter += 1
         assert settled.backup_problem == (
-            f"dose: the ledger's backup {backup} could not be renewed (database or "
-            "disk is full); the ledger itself is safe. Free space there, or name "
-            "another place as dose.backup"
+            f"dose: the dose ledger's backup {backup} could not be renewed (database "
+            "or disk is full); the dose ledger itself is safe. Free space there, or "
+            "name another place as dose.backup"
         )
         assert ledger.unsettled() == []
         assert backup.read_bytes() == whole

@@ -7,9 +7,12 @@ from typing import Any
 
 import pytest
 
+from cryoline.acquisition.config import Config, load_config
 from cryoline.acquisition.dose import DoseLedger
+from cryoline.acquisition.dose_config import open_ledger
 from cryoline.acquisition.dose_reconcile import reconcile
-from cryoline.acquisition.errors import LedgerError
+from cryoline.acquisition.errors import DoseRefused, LedgerError
+from cryoline.acquisition.sample_exchange import export_sample, import_sample
 from cryoline.devices.exposure import Exposure, ExposureResult, Outcome, Ticket
 
 FRAME = Exposure(
@@ -285,3 +288,115 @@ def test_tickets_of_another_instrument_are_left_alone(
 
         assert reconcile(ledger, beam).kept.keys().isdisjoint({uid})
         assert uid in {t.uid for t in other.unsettled()}
+
+
+# Two instruments, and two sites, in one ledger
+
+
+def test_each_of_two_instruments_is_reconciled_with_its_own_log(
+    ledger: DoseLedger, beam: Instrument
+) -> None:
+    fib = Instrument()
+    with DoseLedger(ledger.path, limit_e_per_nm2=1e7, source="fib") as other:
+        mine, theirs = reserve_and_die(ledger, beam), reserve_and_die(other, fib)
+        beam.expose(mine)
+        fib.expose(theirs, charge_c=2e-10)
+        fib.expose("somebody")
+
+        done = reconcile(ledger, beam)
+        assert [s.ticket_uid for s in done.settled] == [mine]
+        assert (done.kept, done.unknown) == ({}, [])
+        # The counter of one says nothing of the other.
+        assert (ledger.last_seen(), other.last_seen()) == (("boot-1", 1), ("boot-1", 0))
+        beam.restart()
+        reserve(ledger, beam)
+
+        done = reconcile(other, fib)
+        assert [s.ticket_uid for s in done.settled] == [theirs]
+        assert [r.ticket_uid for r in done.unknown] == ["somebody"]
+        assert ledger.last_seen() == ("boot-1+", 0)
+    used = ledger.usage("wire-1", "region-1")
+    assert used.settled_e_per_nm2 == pytest.approx(1569.0, rel=1e-3)
+
+
+def test_what_one_instrument_charged_too_much_blocks_the_other(
+    ledger: DoseLedger, beam: Instrument
+) -> None:
+    fib = Instrument()
+    with DoseLedger(ledger.path, limit_e_per_nm2=1e7, source="fib") as other:
+        uid = reserve_and_die(other, fib)
+        fib.expose(uid, charge_c=1e-8)
+        (settled,) = reconcile(other, fib).settled
+        assert settled.over
+
+        with pytest.raises(DoseRefused, match="is blocked"):
+            reserve(ledger, beam)
+        ledger.acknowledge("wire-1", "region-1", reason="the gun flashed")
+        reserve(ledger, beam)
+        reserve(other, fib)
+
+
+@pytest.fixture
+def sites(tmp_path: Path) -> tuple[Config, Config]:
+    """Two sites, whose beams are called the same."""
+    found = []
+    for name in ("Bath", "Lyon"):
+        (tmp_path / name).mkdir()
+        path = tmp_path / name / "instrument.toml"
+        path.write_text(f'[instrument]\nname = "{name}"\n')
+        found.append(load_config(path))
+    return found[0], found[1]
+
+
+def test_rows_of_another_site_are_not_taken_for_those_of_the_beam_of_here(
+    sites: tuple[Config, Config], beam: Instrument, tmp_path: Path
+) -> None:
+    home, there = sites
+    far = Instrument()
+    far.boot_id, far.counter = beam.boot_id, 41  # even so
+    with open_ledger(home) as ledger:
+        uid = reserve_and_die(ledger, beam)
+        beam.expose(uid)
+        reconcile(ledger, beam)
+    export_sample(home, "wire-1", tmp_path / "out.json")
+    import_sample(there, tmp_path / "out.json")
+    with open_ledger(there) as ledger:
+        assert ledger.last_seen() is None
+        uid = reserve_and_die(ledger, far)
+        far.expose(uid)
+        done = reconcile(ledger, far)
+        assert [s.ticket_uid for s in done.settled] == [uid]
+        assert (done.kept, done.unknown) == ({}, [])
+    export_sample(there, "wire-1", tmp_path / "back.json")
+    import_sample(home, tmp_path / "back.json")
+
+    with open_ledger(home) as ledger:
+        # Not 42, which would forbid every release, and not a restart.
+        assert ledger.last_seen() == ("boot-1", 1)
+        never = reserve_and_die(ledger, beam)
+        assert reconcile(ledger, beam).released == [never]
+        beam.restart()
+        reserve(ledger, beam)
+        assert len(ledger.unsettled()) == 1
+    used = open_ledger(home).usage("wire-1", "region-1")
+    assert used.settled_e_per_nm2 == pytest.approx(2 * 523.0, rel=1e-3)
+
+
+def test_a_record_that_comes_late_is_charged_though_the_specimen_is_away(
+    sites: tuple[Config, Config], beam: Instrument, tmp_path: Path
+) -> None:
+    home, _ = sites
+    with open_ledger(home) as ledger:
+        uid = reserve(ledger, beam).uid
+        ledger.settle(uid, beam.expose(uid))
+        other = reserve(ledger, beam).uid
+        ledger.settle_by_hand(other, charge_c=0.0, reason="never exposed, it seemed")
+        export_sample(home, "wire-1", tmp_path / "out.json")
+        before = ledger.usage("wire-1", "region-1").settled_e_per_nm2
+
+        # It had been exposed, says the log: more than a person knew.
+        settled = ledger.settle(other, beam.expose(other))
+
+        assert settled.fluence_e_per_nm2 > 0
+        after = ledger.usage("wire-1", "region-1").settled_e_per_nm2
+        assert after == pytest.approx(2 * before)

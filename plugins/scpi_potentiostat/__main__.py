@@ -69,6 +69,12 @@ def _options() -> argparse.ArgumentParser:
         help="s between readings, if the meter is not slower (%(default)s)",
     )
     parser.add_argument(
+        "--look-every",
+        type=float,
+        default=10.0,
+        help="s between looks at the potential while nothing runs (%(default)s)",
+    )
+    parser.add_argument(
         "--unsupervised",
         action="store_true",
         help="don't start it again if it dies: something else does, e.g. systemd",
@@ -103,7 +109,7 @@ def _serve(options: argparse.Namespace) -> int:
         )
 
     with Storage(directory) as storage:
-        instrument = Instrument(open_meter, storage)
+        instrument = Instrument(open_meter, storage, look_every_s=options.look_every)
         channel = Channel(
             instrument, period_s=options.period, on_defect=lambda: server.end(2)
         )

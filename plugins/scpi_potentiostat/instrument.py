@@ -35,6 +35,8 @@ _SCAN_RATE_MAX_MV_PER_S: Final = 200.0
 """Steps of 10 mV at the default period; no source-meter is made for faster sweeps."""
 _FLUSH_S: Final = 0.2
 _CHECK_S: Final = 1.0
+_SOON_S: Final = 2.0
+"""Between looks while no cell is there: somebody may be about to connect one."""
 _NO_CELL: Final = 0.98  # of the meter's largest potential: nothing holds it lower
 _LOG = logging.getLogger("cryoline.scpi_potentiostat")
 
@@ -52,7 +54,7 @@ class Instrument:
         open_meter: Callable[[], SourceMeter],
         storage: Storage,
         *,
-        look_every_s: float = 60.0,
+        look_every_s: float = 10.0,
         reconnect_s: float = 2.0,
     ) -> None:
         self._open_meter = open_meter
@@ -272,6 +274,8 @@ class Instrument:
         # Nothing on the terminals: the smallest offset drives them to the limit.
         most_v = _NO_CELL * self.limits.potential_max_v
         self._has_contact = abs(self._reading.potential_v) < most_v
+        if not self._has_contact:
+            self._next_look_s = min(self._next_look_s, self.now_s() + _SOON_S)
 
     def _reconnect(self, now_s: float) -> None:
         if now_s < self._next_try_s:

@@ -17,11 +17,11 @@ import pytest
 from bluesky import RunEngine
 
 from cryoline.acquisition.contract import Verdict, examine_contract, load_contract
-from cryoline.acquisition.cycling import run_program
+from cryoline.acquisition.cycling import cycle
+from cryoline.acquisition.specimen import Specimen
 from cryoline.devices import Potentiostat
 from cryoline.devices.cycling_protocol import (
     ConstantCurrent,
-    OpenCircuitVoltage,
     Program,
     ProgramState,
     Record,
@@ -140,7 +140,8 @@ SESSION = f"""
 import sys
 from bluesky import RunEngine
 from cryoline.acquisition.contract import Verdict, examine_contract, load_contract
-from cryoline.acquisition.cycling import run_program
+from cryoline.acquisition.cycling import cycle
+from cryoline.acquisition.specimen import Specimen
 from cryoline.devices import Potentiostat, Program
 potentiostat = Potentiostat("{PREFIX}", name="potentiostat")
 potentiostat.wait_for_connection(timeout=20)
@@ -238,50 +239,89 @@ def test_meter_that_is_cut_off_raises_alarms_and_is_opened_later(
     assert potential.get() == pytest.approx(bridge.meter.cell.open_circuit_v, abs=0.1)
 
 
-def test_one_program_and_one_plan_run_on_both_instruments(
+PROTOCOL = """
+name = "short"
+description = "Seconds at a small cell: rest, lithiate, hold, sweep."
+
+[safety]
+potential_min_v = 0.1
+potential_max_v = 3.0
+current_max_a = 0.02
+
+[record]
+dv_v = 0.005
+dt_s = 1.0
+
+[[steps]]
+type = "open_circuit_voltage"
+duration_s = 0.5
+
+[[steps]]
+type = "constant_current"
+current_ma = -2.0
+until_potential_v = 2.2
+until_duration_s = 20.0
+
+[[steps]]
+type = "constant_voltage"
+potential_v = 2.2
+until_duration_s = 0.5
+
+[[steps]]
+type = "voltage_scan"
+end_v = 2.0
+rate_mv_per_s = 150.0
+
+[[steps]]
+type = "voltage_scan"
+end_v = 2.3
+rate_mv_per_s = 150.0
+"""
+
+
+def test_one_protocol_file_and_one_plan_run_on_both_instruments(
     bridge: Bridge, lab: Any, tmp_path: Path
 ) -> None:
     bridge.fresh_cell(state=0.95)
-    steps = (
-        OpenCircuitVoltage(duration_s=0.5),
-        ConstantCurrent(current_a=-2e-3, until_potential_v=2.2, until_duration_s=20.0),
-        VoltageScan(end_v=2.0, rate_mv_per_s=150.0),
-        VoltageScan(end_v=2.3, rate_mv_per_s=150.0),
-    )
-    file = tmp_path / "both.json"
-    file.write_text(
-        sweep().model_copy(update={"steps": steps}).model_dump_json(exclude={"uid"})
-    )
+    file = tmp_path / "short.toml"
+    file.write_text(PROTOCOL)
     simulated = Potentiostat("SIM:POT1:", name="potentiostat")
     simulated.wait_for_connection(timeout=20)
-    seen = []
+    specimen = Specimen(name="wafer-01", electrode_mass_mg=0.3)
+    runs = []
     for device in (simulated, bridge.device):
-        program = Program.model_validate_json(file.read_text())
         documents: list[tuple[str, Any]] = []
         RunEngine()(
-            run_program(device, program),
+            cycle(device, file, specimen),
             lambda name, doc, to=documents: to.append((name, doc)),
         )
-        seen.append(documents)
+        runs.append(documents)
 
-    kinds, steps_run, keys, reasons = [], [], [], []
-    for documents in seen:
-        pages = [doc for name, doc in documents if name == "event_page"]
-        (descriptor,) = [doc for name, doc in documents if name == "descriptor"]
-        indices = [i for page in pages for i in page["data"]["potentiostat_step_index"]]
-        kinds.append(list(dict.fromkeys(name for name, _ in documents)))
-        steps_run.append(list(dict.fromkeys(indices)))
-        keys.append(
-            {
-                key: (value["dtype"], value["units"])
-                for key, value in descriptor["data_keys"].items()
-            }
-        )
-        reasons.append(documents[-1][1]["exit_status"])
-    assert kinds[0] == kinds[1]
-    assert steps_run[0] == steps_run[1] == [0, 1, 2, 3]
-    assert keys[0] == keys[1]
-    assert reasons == ["success", "success"]
+    told = [_what_differs_between_instruments_left_out(run) for run in runs]
+    assert told[0] == told[1]
+    assert told[0]["steps"] == [0, 1, 2, 3, 4]
+    assert told[0]["exit_status"] == "success"
+
+
+def _what_differs_between_instruments_left_out(
+    documents: list[tuple[str, Any]],
+) -> dict[str, Any]:
+    start, stop = documents[0][1], documents[-1][1]
+    (descriptor,) = [doc for name, doc in documents if name == "descriptor"]
+    pages = [doc["data"] for name, doc in documents if name == "event_page"]
+    steps = [i for page in pages for i in page["potentiostat_step_index"]]
+    start = {k: v for k, v in start.items() if k not in ("uid", "time", "scan_id")}
+    start["program"] = {k: v for k, v in start["program"].items() if k != "uid"}
+    return {
+        "start": start,
+        "documents": list(dict.fromkeys(name for name, _ in documents)),
+        "keys": {
+            key: (value["dtype"], value["units"], value["shape"])
+            for key, value in descriptor["data_keys"].items()
+        },
+        "steps": list(dict.fromkeys(steps)),
+        "exit_status": stop["exit_status"],
+    }
 
 
 @pytest.mark.parametrize("prefix", [PREFIX, "SIM:POT1:"])

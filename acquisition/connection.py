@@ -16,19 +16,21 @@ def set_epics_environment(config: Config) -> None:
 
     Raises ConfigError if this process already searches elsewhere.
     """
-    addresses = " ".join(config.epics_addresses())
+    addresses = config.epics_addresses()
     if not addresses:
         return
     # Asked of what is imported already: importing it here would be too early.
     channel_access = sys.modules.get("epics.ca")
-    is_open = channel_access is not None and channel_access.libca is not None
-    if is_open and os.environ.get("EPICS_CA_ADDR_LIST") != addresses:
-        raise ConfigError(
-            f"{config.path}: this process already searches for PVs at "
-            f"{os.environ.get('EPICS_CA_ADDR_LIST') or 'the default addresses'}; "
-            "a second laboratory needs a second process"
-        )
-    os.environ["EPICS_CA_ADDR_LIST"] = addresses
+    if channel_access is not None and channel_access.libca is not None:
+        searched = os.environ.get("EPICS_CA_ADDR_LIST", "")
+        if not set(addresses) <= set(searched.split()):
+            raise ConfigError(
+                f"{config.path}: this process already searches for PVs at "
+                f"{searched or 'the default addresses'}; "
+                "a second laboratory needs a second process"
+            )
+        return
+    os.environ["EPICS_CA_ADDR_LIST"] = " ".join(addresses)
     os.environ["EPICS_CA_AUTO_ADDR_LIST"] = "NO"
 
 

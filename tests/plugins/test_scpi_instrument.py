@@ -193,7 +193,8 @@ def test_bridge_that_died_opens_the_circuit_and_keeps_the_points(
         run_until_driven(dying, sweep)
         before = dying.page(0)
         dying.close()
-    with next(tmp_path.glob("points-*.f64")).open("ab") as file:
+    (path,) = tmp_path.glob("points-*.f64")
+    with path.open("ab") as file:
         file.write(b"half a row")
     assert server.meter.output_is_on  # it holds its last potential
     with Storage(tmp_path) as storage:
@@ -204,6 +205,7 @@ def test_bridge_that_died_opens_the_circuit_and_keeps_the_points(
         assert "the bridge died while the program ran" in message(reborn)
         assert reborn.values()["ProgramUid_RBV"] == sweep.uid
         assert np.array_equal(reborn.page(0), before)
+        assert np.array_equal(np.fromfile(path).reshape(before.shape), before)
         reborn.close()
 
 

@@ -1,5 +1,6 @@
 """A small tilt series on the simulated microscope, from the plan to the files."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +12,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from cryoline.acquisition.cli import main
 from cryoline.acquisition.errors import DoseRefused
 from cryoline.acquisition.fluence import fluence_of_charge_e_per_nm2
+from cryoline.acquisition.low_dose_areas import DisplacedArea
 from cryoline.acquisition.session import open_session
 from cryoline.acquisition.specimen import Specimen
 from cryoline.acquisition.tilt_exposures import Scan, Tracking
@@ -56,7 +59,7 @@ def plan_of(session: Any, **options: Any) -> Any:
         devices["stage"],
         devices["beam"],
         [devices["haadf"], devices["eds"]],
-        WIRE,
+        options.pop("specimen", WIRE),
         clock=devices["clock"],
         **{"scheme": SERIES, "scan": SCAN, "tracking": TRACKING, **options},
     )
@@ -173,3 +176,87 @@ def test_a_series_over_its_budget_moves_nothing(series: Series) -> None:
     assert "nw-lab" in str(caught.value)
     assert session.devices["stage"].alpha_deg.position == before
     assert session.ledger.usage(WIRE.name, "region-1").reserved_e_per_nm2 == 0.0
+
+
+def test_images_beside_the_region_keep_it_in_the_field_and_are_charged_there(
+    series: Series,
+) -> None:
+    """490 nm along the wire; the cells of the map never see them."""
+    session, beside = series.session, Specimen(name="nw-beside")
+    events: list[dict[str, Any]] = []
+    origin_nm: list[float] = []
+
+    def look(name: str, doc: dict[str, Any]) -> None:
+        if name == "event" and "eds_counts" in doc["data"]:
+            events.append(doc["data"])
+            origin_nm.append(truth("ShiftX"))
+
+    area = DisplacedArea(offset_nm=490.0, width_px=128, height_px=128, pixel_nm=3.2)
+    session.devices["stage"].y_nm.set(200.0).wait(30)
+    try:
+        session.RE(
+            plan_of(
+                session,
+                specimen=beside,
+                scheme=bidirectional(10, -10, 5),
+                scan=Scan(
+                    width_px=64,
+                    height_px=64,
+                    pixel_nm=3.2,
+                    dwell_s=1e-4,
+                    n_frames=2,
+                ),
+                tracking=Tracking(dwell_s=20e-6, area=area),
+            ),
+            look,
+        )
+    finally:
+        session.devices["stage"].y_nm.set(0.0).wait(30)
+
+    for event, x_nm in zip(events, origin_nm, strict=True):
+        assert event["tilt_aim_across_nm"] == pytest.approx(x_nm, abs=20.0)
+    maps = sum(event["dose_fluence_e_per_nm2"] for event in events)
+    ledger = session.ledger
+    spent = {
+        purpose.purpose: purpose.settled_e_per_nm2
+        for purpose in ledger.purposes(beside.name, "region-1")
+    }
+    assert spent["record"] == pytest.approx(maps, rel=1e-6)
+    assert spent["tracking"] > 0
+    (last,) = events[-1:]
+    assert last["dose_after_e_per_nm2"] == pytest.approx(maps, rel=1e-6)
+    cells = ledger.fluence_map(beside.name)
+    row = abs(cells.y_nm - 490.0).argmin()
+    column = abs(cells.x_nm).argmin()
+    assert cells.settled_e_per_nm2[row, column] == pytest.approx(
+        spent["tracking"], rel=1e-3
+    )
+
+
+def test_a_check_of_a_plan_writes_to_no_device(
+    series: Series, instrument: Any, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    """It asks beam and stage, and no put of Channel Access is made.
+
+    But for the beat of the session that is open in this process.
+    """
+    puts: set[str] = set()
+    put = epics.ca.put
+
+    def noted(channel: Any, *arguments: Any, **options: Any) -> Any:
+        puts.add(epics.ca.name(channel))
+        return put(channel, *arguments, **options)
+
+    monkeypatch.setattr(epics.ca, "put", noted)
+    arguments = ["--specimen", "nw-new", "--config", str(instrument.config.path)]
+
+    with pytest.raises(SystemExit) as fits:
+        main(["check", "tilt-series", *arguments, "--json"])
+    found = json.loads(capsys.readouterr().out)
+    with pytest.raises(SystemExit) as refused:
+        main(["check", "tilt-series", *arguments, "--pixel-nm", "0.9"])
+
+    assert (fits.value.code, refused.value.code) == (0, 1)
+    assert found["current_pa"] == series.session.devices["beam"].current_pa.get()
+    assert 0 < found["cold"]["at_end_percent"] < found["cold"]["ln2_percent"] <= 100
+    assert puts <= {"SIM:BEAM1:SessionBeat"}

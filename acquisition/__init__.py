@@ -13,8 +13,10 @@ if TYPE_CHECKING:
     from cryoline.acquisition.custody import CustodyRecord
     from cryoline.acquisition.cycling import cycle, cyclic_voltammetry
     from cryoline.acquisition.dose import DoseLedger
+    from cryoline.acquisition.dose_plan import dose_of_series, plan_dose
     from cryoline.acquisition.expose import expose_once
     from cryoline.acquisition.harvest_plan import harvest, harvest_record
+    from cryoline.acquisition.low_dose_areas import DisplacedArea
     from cryoline.acquisition.operator_step import confirm
     from cryoline.acquisition.program_run import run_program
     from cryoline.acquisition.protocol import HarvestAt, Protocol
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Config",
     "CustodyRecord",
+    "DisplacedArea",
     "DoseLedger",
     "HarvestAt",
     "Protocol",
@@ -60,6 +63,7 @@ __all__ = [
     "cosine",
     "cycle",
     "cyclic_voltammetry",
+    "dose_of_series",
     "dose_symmetric_grouped",
     "expose_once",
     "find_config",
@@ -69,6 +73,7 @@ __all__ = [
     "load_protocol",
     "load_route",
     "open_session",
+    "plan_dose",
     "resume_program",
     "run_program",
     "shipped_protocols",
@@ -82,6 +87,7 @@ __all__ = [
 _WHERE = {
     "Config": "config",
     "CustodyRecord": "custody",
+    "DisplacedArea": "low_dose_areas",
     "DoseLedger": "dose",
     "HarvestAt": "protocol",
     "Protocol": "protocol",
@@ -99,6 +105,7 @@ _WHERE = {
     "cosine": "tilt_schemes",
     "cycle": "cycling",
     "cyclic_voltammetry": "cycling",
+    "dose_of_series": "dose_plan",
     "dose_symmetric_grouped": "tilt_schemes",
     "expose_once": "expose",
     "find_config": "config",
@@ -108,6 +115,7 @@ _WHERE = {
     "load_protocol": "protocol_files",
     "load_route": "routes",
     "open_session": "session",
+    "plan_dose": "dose_plan",
     "resume_program": "resume",
     "run_program": "program_run",
     "shipped_protocols": "protocol_files",

@@ -79,6 +79,9 @@ def tilt_series(
     tracking_height_px: Annotated[
         int | None, typer.Option(help="Of that area; else as the map's.")
     ] = None,
+    tracking_pixel_nm: Annotated[
+        float | None, typer.Option(help="Of that area; else as the map's.")
+    ] = None,
     accept_overlap: Annotated[
         bool, typer.Option("--accept-overlap", help="That area may touch the map.")
     ] = False,
@@ -102,6 +105,7 @@ def tilt_series(
     Example: cryoline check tilt-series --specimen nw-01 --total-e-per-nm2 4e6
     """
     from cryoline.acquisition import tilt_schemes
+    from cryoline.acquisition.calibrations import refuse_old
     from cryoline.acquisition.dose_config import open_ledger
     from cryoline.acquisition.dose_plan import dose_of_series, plan_dose
     from cryoline.acquisition.forecast import forecast, waits_of_tilt_series
@@ -115,6 +119,7 @@ def tilt_series(
     )
 
     loaded = read_config(config)
+    refuse_old(loaded.calibrations)
     scheme = getattr(tilt_schemes, order)(first_end_deg, second_end_deg, step_deg)
     steepest_deg = max(map(abs, scheme.angles_deg))
     if steepest_deg > tilt_limit_deg:
@@ -129,6 +134,7 @@ def tilt_series(
             offset_nm=tracking_offset_nm,
             width_px=tracking_width_px,
             height_px=tracking_height_px,
+            pixel_nm=tracking_pixel_nm,
             accept_overlap=accept_overlap,
         )
     tracking = Tracking(area=area)

@@ -16,6 +16,7 @@ __all__ = ["namespace", "run_code", "run_shell"]
 
 
 _NAMES: Final = (
+    "DisplacedArea",
     "HarvestAt",
     "Protocol",
     "Scan",
@@ -30,11 +31,13 @@ _NAMES: Final = (
     "cosine",
     "cycle",
     "cyclic_voltammetry",
+    "dose_of_series",
     "dose_symmetric_grouped",
     "expose_once",
     "harvest",
     "harvest_record",
     "load_protocol",
+    "plan_dose",
     "resume_program",
     "run_program",
     "swing",
@@ -51,6 +54,7 @@ def namespace(session: Session) -> dict[str, Any]:
     import bluesky.plans as bp
 
     from cryoline import acquisition
+    from cryoline.acquisition.run_figures import RunFigures
     from cryoline.devices import Exposure
 
     plans = {name: getattr(acquisition, name) for name in _NAMES}
@@ -61,6 +65,7 @@ def namespace(session: Session) -> dict[str, Any]:
         "Exposure": Exposure,
         "bp": bp,
         "bps": bps,
+        "figures": RunFigures(session.config.layout),
         "tiled": LazyCatalog(session.config),
         **plans,
         **session.devices,

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from cryoline.acquisition.dose_book import record
-from cryoline.acquisition.dose_locks import Lock
+from cryoline.acquisition.dose_locks import FOREIGN, Lock
+from cryoline.acquisition.dose_places import parents_of
 from cryoline.acquisition.dose_queries import find_rows
 from cryoline.acquisition.errors import BundleRefused
 from cryoline.acquisition.sample_bundle import Booking, Bundle, LedgerEntry
@@ -139,6 +140,7 @@ def missing_rows(connection: sqlite3.Connection, bundle: Bundle, site: str) -> M
 def append_rows(connection: sqlite3.Connection, merge: Merge, bundle: Bundle) -> None:
     """Append what was missing, in the transaction of a connection."""
     stricter = _stricter_limits(connection, merge, bundle)
+    made_of = {name: parents_of(connection, name) for name in bundle.family}
     names = ", ".join(_EVENT)
     for row in merge.events:
         content = row.model_dump(exclude={"bookings"})
@@ -163,6 +165,31 @@ def append_rows(connection: sqlite3.Connection, merge: Merge, bundle: Bundle) ->
             "reason": f"set here, and lower than what came from {bundle.site}",
         }
         record(connection, "limit", body, specimen=specimen, region=region)
+    for name, ancestors in made_of.items():
+        _keep_ancestors(connection, name, list(ancestors), bundle)
+
+
+def _keep_ancestors(
+    connection: sqlite3.Connection, specimen: str, known: list[str], bundle: Bundle
+) -> None:
+    """Let no ancestor be forgotten: its limits hold for what was made of it."""
+    there = list(parents_of(connection, specimen))
+    if set(known) <= set(there):
+        return
+    if not set(there) <= set(known):
+        raise BundleRefused(
+            f"{specimen} is registered here as made from {', '.join(known)}, at "
+            f"{bundle.site} as made from {', '.join(there)}; nothing was imported. "
+            "They are two specimens: one of them needs another name"
+        )
+    here = list(
+        find_rows(
+            connection,
+            f"specimen = ? AND kind = 'specimen' AND NOT coalesce({FOREIGN}, 0)",
+            specimen,
+        )
+    )
+    record(connection, "specimen", here[-1].body, specimen=specimen)
 
 
 def _stricter_limits(

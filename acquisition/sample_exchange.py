@@ -40,6 +40,7 @@ from cryoline.acquisition.dose_bundle import (
 )
 from cryoline.acquisition.dose_config import open_ledger
 from cryoline.acquisition.dose_locks import Lock, lock_away, lock_of
+from cryoline.acquisition.dose_places import parents_of
 from cryoline.acquisition.dose_queries import find_rows, list_specimens
 from cryoline.acquisition.dose_rules import check_reason
 from cryoline.acquisition.dose_schema import LedgerFile
@@ -286,7 +287,7 @@ def _family(
             f"specimen {specimen!r}: neither dose ledger nor custody record knows it"
             f"{nearest(specimen, [*dosed, *held])}"
         )
-    return tuple(dict.fromkeys([specimen, *made_of]))
+    return tuple(dict.fromkeys([specimen, *made_of, *parents_of(connection, specimen)]))
 
 
 def _specimens(custody: Connection) -> list[str]:

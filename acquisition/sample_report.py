@@ -18,6 +18,7 @@ from cryoline.acquisition.dose_config import open_ledger
 from cryoline.acquisition.dose_report import DoseReport, render, report_on
 from cryoline.acquisition.errors import CryolineError
 from cryoline.acquisition.journal_format import decode_line
+from cryoline.acquisition.sample_exchange import away
 
 __all__ = ["RunSummary", "SampleReport", "look_up", "render_sample", "runs_in"]
 
@@ -53,6 +54,8 @@ class SampleReport:
     """None as long as there is no ledger."""
     custody: CustodyState | None
     """None as long as there is no record of it."""
+    away: str = ""
+    """Where it was sent, and when, as long as it is locked here."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return what a program may read (``cryoline sample show --json``)."""
@@ -62,6 +65,7 @@ class SampleReport:
             "runs": [asdict(run) for run in self.runs],
             "dose": None if self.dose is None else self.dose.as_dict(),
             "custody": None if self.custody is None else asdict(self.custody),
+            "away": self.away,
         }
 
 
@@ -111,12 +115,14 @@ def look_up(config: Config, specimen: str) -> SampleReport:
             f"specimen {specimen!r}: no run, dose or custody of it in "
             f"{config.layout.root}; {hint}"
         )
+    lock = away(config, specimen) if dose is not None else None
     return SampleReport(
         specimen,
         tuple(ancestors),
         tuple(sorted(found, key=lambda run: run.time_s)),
         dose,
         custody,
+        "" if lock is None else lock.text,
     )
 
 
@@ -124,6 +130,9 @@ def render_sample(report: SampleReport, console: Console) -> None:
     """Write the report for a person."""
     made_from = " <- ".join([report.specimen, *reversed(report.ancestors)])
     console.print(f"[bold]{escape(made_from)}[/]")
+    if report.away:
+        text = f"LOCKED: {report.specimen} {report.away}; see cryoline sample import"
+        console.print(escape(text), style="red", soft_wrap=True)
     if report.custody is not None:
         _render_custody(report.custody, console)
     run_column = Column("run", overflow="fold")  # a key cut short is no key

@@ -596,6 +596,49 @@ def test_sample_show_of_nobody_is_a_mistake(
     assert error.endswith("did you mean 'wafer-01'?")
 
 
+def test_a_specimen_is_sent_and_unlocked_at_the_command_line(
+    ledger: DoseLedger, run: Run, tmp_path: Path
+) -> None:
+    settle(ledger, reserve(ledger))
+    out = str(tmp_path / "nw-01.json")
+
+    code, said, _ = run("sample", "export", "nw-01", "--out", out, "--to", "Lyon")
+    assert code == 0
+    assert said.startswith(f"{out}: 4 rows of dose, 0 of custody; sha256 ")
+    code, said, _ = run("sample", "show", "nw-01")
+    assert "LOCKED: nw-01 was sent to Lyon on " in said
+    code, said, _ = run("sample", "import", out)
+    assert code == 0
+    assert "holds nothing that is not known here; nothing changed" in said
+    assert "nw-01 stays locked: it was sent to Lyon on " in said
+    code, _, error = run("sample", "export", "nw-01", "--out", out + "2")
+    assert code == 1
+    assert "can't be sent twice" in error
+    code, said, _ = run("sample", "unlock", "nw-01", "--reason", "it never left")
+    assert code == 0
+    assert "nw-01 is unlocked; it was sent to Lyon on " in said
+    reserve(ledger)
+
+
+def test_a_lost_ledger_is_restored_at_the_command_line(
+    ledger: DoseLedger, run: Run, config: Path
+) -> None:
+    settle(ledger, reserve(ledger))
+    ledger.close()
+    loaded = load_config(config)
+    for path in loaded.dose_ledger.parent.glob("dose.sqlite*"):
+        path.unlink()
+    code, _, error = run("dose", "show")
+    assert code == 1
+    assert f"then: cryoline dose restore --from {loaded.dose_backup}" in error
+
+    code, said, _ = run("dose", "restore", "--from", str(loaded.dose_backup))
+
+    assert code == 0
+    assert f"{loaded.dose_ledger}: restored, 2 rows" in said
+    assert run("dose", "show")[0] == 0
+
+
 @pytest.mark.parametrize(
     "command",
     [
@@ -608,7 +651,12 @@ def test_sample_show_of_nobody_is_a_mistake(
         "dose limit",
         "dose map",
         "dose place",
+        "dose restore",
         "sample show",
+        "sample export",
+        "sample import",
+        "sample unlock",
+        "sample restore",
     ],
 )
 def test_every_command_has_help_with_an_example(run: Run, command: str) -> None:

@@ -712,6 +712,44 @@ def test_prior_sums_are_in_the_order_in_which_things_happened(
     assert [r.time_s for r in rows] == sorted(r.time_s for r in rows)
 
 
+def test_limits_and_dose_of_what_it_was_cut_from_go_with_it(
+    home: Site, there: Site, tmp_path: Path
+) -> None:
+    with home.ledger() as ledger:
+        ledger.register("nw-01", ["wafer-1"])
+        ledger.set_limit("wafer-1", "region-1", 2000, reason="it swells")
+    home.expose(FRAME.model_copy(update={"specimen": "wafer-1"}))
+    export_sample(home.config, "nw-01", tmp_path / "out.json")
+    with there.ledger() as ledger:
+        ledger.register("nw-01", ["wafer-1", "cell-1"])
+
+    import_sample(there.config, tmp_path / "out.json")
+
+    with home.ledger() as here, there.ledger() as far:
+        used = far.usage("nw-01", "region-1")
+        assert used == here.usage("nw-01", "region-1")
+        assert used.limit_e_per_nm2 == 2000
+        assert 1000 < used.left_e_per_nm2 < 1500  # less what the wafer has received
+        # Nor was forgotten what only this site knew.
+        far.set_limit("cell-1", "region-1", 1500, reason="so does the cell")
+        assert far.usage("nw-01", "region-1").limit_e_per_nm2 == 1500
+
+
+def test_a_specimen_of_other_ancestors_is_refused(
+    home: Site, there: Site, tmp_path: Path
+) -> None:
+    for site, wafer in ((home, "wafer-1"), (there, "wafer-2")):
+        with site.ledger() as ledger:
+            ledger.register("nw-01", [wafer])
+    export_sample(home.config, "nw-01", tmp_path / "out.json")
+    before = there.content()
+
+    with pytest.raises(BundleRefused, match="here as made from wafer-2, at Bath as"):
+        import_sample(there.config, tmp_path / "out.json")
+
+    assert there.content() == before
+
+
 def test_every_column_of_the_ledger_is_in_a_bundle(home: Site) -> None:
     home.ledger().close()
     with closing(sqlite3.connect(home.config.dose_ledger)) as connection:

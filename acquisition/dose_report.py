@@ -200,11 +200,15 @@ def _render_region(region: RegionDose, console: Console) -> None:
             str(purpose.n_exposures),
         )
     table.add_row(
-        "all", _short(usage.settled_e_per_nm2), _short(usage.reserved_e_per_nm2), ""
+        "fullest cell",
+        _short(usage.settled_e_per_nm2),
+        _short(usage.reserved_e_per_nm2),
+        "",
     )
     console.print(table)
     console.print(
-        f"{_short(usage.left_e_per_nm2)} left of {_short(usage.limit_e_per_nm2)} e/nm2"
+        f"{_short(usage.left_e_per_nm2)} left of {_short(usage.limit_e_per_nm2)} "
+        f"e/nm2; settled as a mean over the field: {_short(usage.mean_e_per_nm2)}"
     )
     if usage.is_blocked:
         console.print(

@@ -20,7 +20,8 @@ from typing import Final
 import numpy as np
 from skimage.draw import polygon, polygon2mask
 
-from cryoline.analysis.footprint import Footprint, Grid, cover, deposit
+from cryoline.analysis.coverage import cover
+from cryoline.analysis.footprint import Footprint, Grid, deposit
 
 ROWS: Final = 64
 COLUMNS: Final = 128

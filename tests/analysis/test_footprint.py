@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from cryoline.analysis.coverage import cover
 from cryoline.analysis.errors import KernelInputError
-from cryoline.analysis.footprint import BEAM_PARTS, Footprint, Grid, cover, deposit
+from cryoline.analysis.footprint import BEAM_PARTS, Footprint, Grid, deposit
 
 Array = NDArray[np.float64]
 TILTS = range(-60, 61, 5)

@@ -13,6 +13,7 @@ from typing import Annotated, Final
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cryoline.acquisition.alarm_config import AlarmsSection
+from cryoline.acquisition.calibrations import CalibrationsSection
 from cryoline.acquisition.errors import ConfigError
 from cryoline.acquisition.layout import DataLayout
 from cryoline.acquisition.model_errors import explain, nearest
@@ -143,6 +144,7 @@ class Config(_Section):
     tiled: TiledSection = TiledSection()
     dose: DoseSection = DoseSection()
     cold: ColdSection = ColdSection()
+    calibrations: CalibrationsSection = CalibrationsSection()
     custody: CustodySection = CustodySection()
     alarms: AlarmsSection = AlarmsSection()
     devices: dict[str, DeviceSection] = {}

@@ -9,7 +9,7 @@ is neither settled nor released counts in full, whoever has died in between.
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -30,7 +30,12 @@ from cryoline.acquisition.dose_series import (
 )
 from cryoline.acquisition.dose_tickets import release, reserve, settle
 from cryoline.acquisition.errors import DoseRefused, LedgerError
-from cryoline.devices.exposure import Exposure, ExposureResult, Ticket
+from cryoline.devices.exposure import (
+    Exposure,
+    ExposureResult,
+    ProbeCurrent,
+    Ticket,
+)
 
 __all__ = ["DoseLedger"]
 
@@ -276,6 +281,21 @@ class DoseLedger(LedgerReader):
         """
         with self._file.writing() as connection:
             register(connection, specimen, ancestors, cut_from)
+
+    def note_calibrations(
+        self,
+        series: str,
+        calibrations: Sequence[Mapping[str, Any]],
+        *,
+        measured: ProbeCurrent,
+    ) -> None:
+        """Write down what a series is paid with: the current, and what it hangs on."""
+        current = {"name": "measured_current", **measured.model_dump()}
+        with self._file.writing() as connection:
+            for body in (current, *calibrations):
+                record(
+                    connection, "calibration", body, series=series, source=self.source
+                )
 
     def acknowledge(self, specimen: str, region: str, *, reason: str) -> None:
         """Unblock a region: a person has seen why more was charged than reserved."""

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from bluesky.utils import Msg
 
+from cryoline.acquisition.calibrations import NO_RULES, CalibrationsSection, refuse_old
 from cryoline.acquisition.dose import DoseLedger
 from cryoline.acquisition.dose_reconcile import BeamLog, Reconciliation, reconcile
 from cryoline.acquisition.dose_records import Settlement
@@ -41,6 +42,7 @@ class DoseGuard:
 
     current_margin: how much the current may rise after it was measured, relative
     current_age_max_s: instrument time after which it is measured again
+    calibrations: what a series is paid with; one that is too old opens none
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class DoseGuard:
         holder: BeamHolder | None = None,
         current_margin: float = 0.10,
         current_age_max_s: float = 1800.0,
+        calibrations: CalibrationsSection = NO_RULES,
     ) -> None:
         self.ledger = ledger
         self.beam = beam
@@ -58,6 +61,7 @@ class DoseGuard:
         """The series that exposures draw on, if one is open."""
         self._holder = holder
         self._margin = current_margin
+        self._calibrations = calibrations
         self._age_max_s = current_age_max_s
         self._position: dict[str, tuple[str, int]] = {}
         self._distrusts_current = False
@@ -102,6 +106,7 @@ class DoseGuard:
         budget = msg.kwargs.get("budget_e_per_nm2")
         ancestors = tuple(msg.kwargs.get("ancestors", ()))
         self._refuse_other_beam(msg)
+        refuse_old(self._calibrations)
         await self._claim()
         current = await self._fresh_current()
         # From here on nothing gives way to the loop: it is done, or was not begun.
@@ -114,6 +119,11 @@ class DoseGuard:
             current_pa=current.current_pa,
             current_limit_pa=self._limit_pa(current),
             budget_e_per_nm2=budget,
+        )
+        self.ledger.note_calibrations(
+            self.series,
+            [calibration.as_dict() for calibration in self._calibrations.as_of()],
+            measured=current,
         )
         return self.series
 
@@ -248,6 +258,7 @@ def install(
     holder: BeamHolder | None = None,
     current_margin: float = 0.10,
     current_age_max_s: float = 1800.0,
+    calibrations: CalibrationsSection = NO_RULES,
 ) -> DoseGuard:
     """Teach a RunEngine the messages of the guard; see `DoseGuard.commands`."""
     guard = DoseGuard(
@@ -256,6 +267,7 @@ def install(
         holder=holder,
         current_margin=current_margin,
         current_age_max_s=current_age_max_s,
+        calibrations=calibrations,
     )
     for name, command in guard.commands.items():
         engine.register_command(name, command)

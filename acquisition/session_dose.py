@@ -48,6 +48,7 @@ class SessionDose:
             holder=beat,
             current_margin=section.current_margin,
             current_age_max_s=section.current_age_max_s,
+            calibrations=config.calibrations,
         )
         done = guard.reconcile()
         for uid in done.released:

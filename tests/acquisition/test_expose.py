@@ -9,9 +9,12 @@ import itertools
 import json
 import os
 import signal
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +29,15 @@ from ophyd import EpicsSignal, EpicsSignalRO
 from ophyd.sim import FakeEpicsSignal, make_fake_device
 from ophyd.status import Status
 
+from cryoline.acquisition.calibrations import CalibrationsSection
 from cryoline.acquisition.dose import DoseLedger
 from cryoline.acquisition.dose_guard import DoseGuard, install
-from cryoline.acquisition.errors import DoseRefused, ExposureCut, LedgerError
+from cryoline.acquisition.errors import (
+    DoseRefused,
+    ExposureCut,
+    LedgerError,
+    PlanRefused,
+)
 from cryoline.acquisition.expose import expose, expose_once
 from cryoline.acquisition.fluence import (
     fluence_of_charge_e_per_nm2,
@@ -859,3 +868,33 @@ def in_mid_exposure(bench: Bench, action: Callable[[], Any]) -> None:
             threading.Timer(0.05, action).start()
 
     bench.beam.state.subscribe(look, run=False)
+
+
+def test_a_series_is_paid_with_calibrations_that_are_young_enough(bench: Any) -> None:
+    today = datetime.now(UTC).astimezone().date()
+    shift = {"seen_over_asked": 1.0, "by": "N. N.", "max_age_days": 30}
+    old = CalibrationsSection.model_validate(
+        {"image_shift": {**shift, "date": today - timedelta(days=31)}}
+    )
+    install(bench.engine, bench.ledger, bench.beam, calibrations=old)
+    with pytest.raises(PlanRefused, match=r"the image shift of .* is 31 days old"):
+        bench.engine([Msg("preflight", None, [EXPOSURE])])
+    assert bench.ledger.open_series_left() == []
+    assert bench.world.log == []
+
+    young = old.model_validate({"image_shift": {**shift, "date": today}})
+    guard = install(bench.engine, bench.ledger, bench.beam, calibrations=young)
+    bench.engine([Msg("preflight", None, [EXPOSURE])])
+    with closing(sqlite3.connect(bench.ledger.path)) as file:
+        rows = [
+            (series, json.loads(body))
+            for series, body in file.execute(
+                "SELECT series, body FROM events WHERE kind = 'calibration'"
+            )
+        ]
+    assert {series for series, _ in rows} == {guard.series}
+    current, calibration = (body for _, body in rows)
+    assert current["name"] == "measured_current"
+    assert current["current_pa"] == CURRENT_PA
+    assert calibration["name"] == "image_shift"
+    assert calibration["values"] == {"seen_over_asked": 1.0}

@@ -4,7 +4,7 @@ from typing import Any, Final
 
 import orjson
 
-from cryoline.sim.column import CURRENT_MAX_PA, NEVER_MEASURED_S
+from cryoline.sim.column import CURRENT_MAX_PA, NEVER_MEASURED_S, ColumnState
 from cryoline.sim.iocs.beam_guard import NEVER_S, BeamGuard
 from cryoline.sim.iocs.server import InstrumentServer
 from cryoline.sim.scan_order import TICKET_MAX
@@ -30,6 +30,7 @@ def declare(server: InstrumentServer) -> None:
     server.at_start.append(guard.start)
     server.at_first.append(("beam.blank", {"cause": "blank"}))
     server.own_values = lambda: _guard_values(guard)
+    server.hurries = _is_exposing
     _declare_current(server)
     _declare_exposure(server, guard)
     _declare_results(server)
@@ -43,6 +44,10 @@ def _guard_values(guard: BeamGuard) -> dict[str, Any]:
         "Interlock_RBV": bool(guard.interlock),
         "InterlockReason_RBV": guard.interlock,
     }
+
+
+def _is_exposing(values: dict[str, dict[str, Any]]) -> bool:
+    return bool(values["beam"]["State_RBV"] == ColumnState.EXPOSING)
 
 
 def _declare_current(server: InstrumentServer) -> None:

@@ -20,6 +20,7 @@ from cryoline.sim.rpc import AsyncWorldClient
 __all__ = ["InstrumentServer", "Request"]
 
 _POLL_S: Final = 0.05
+_HURRY_S: Final = 0.01
 _BEAT_S: Final = 0.5
 _SETTLE_S: Final = 1.0
 _FAREWELL_S: Final = 1.0
@@ -62,6 +63,9 @@ class InstrumentServer:
         """What else runs in the event loop while the world is there."""
         self.own_values: Callable[[], dict[str, Any]] = dict
         """Readings of the instrument that the server itself knows."""
+        self.hurries: Callable[[dict[str, Any]], bool] = lambda _: False
+        """Whether clients wait for what is about to end, by the values by group."""
+        self._poll_s = _POLL_S
         # These stand for an instrument each, and show that it lives.
         self._alive = [g for g in prefixes if g not in ("lab", "truth")]
         for group in self._alive:
@@ -158,7 +162,7 @@ class InstrumentServer:
                 for task in tasks:
                     if task.done():
                         task.result()
-                await asyncio.sleep(_POLL_S)
+                await asyncio.sleep(self._poll_s)
         except WorldGoneError as error:
             _LOG.error("%s ends: %s", self.instrument, error)
             for panel in self.panels.values():
@@ -183,6 +187,7 @@ class InstrumentServer:
             for panel in self.panels.values():
                 panel.accept()
         groups: dict[str, dict[str, Any]] = answer["values"]
+        self._poll_s = _HURRY_S if self.hurries(groups) else _POLL_S
         for group in self._alive:
             groups[group].update(
                 InstrumentTime_RBV=answer["time_s"],

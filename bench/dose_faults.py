@@ -1,14 +1,20 @@
 """Can a session that dies overspend a specimen? Kills and freezes it, and counts.
 
     python bench/dose_faults.py [--json] [--kills 20] [--stops 20] [--seed 1]
+                                [--state FILE [--resume]]
 
-A laboratory runs at clock factor 1. A real session, a process of its own, moves the
-stage and exposes over and over; it is killed (SIGKILL) or frozen (SIGSTOP) at a
-random moment of each phase in turn: reserve, armed, exposing, settling, moving. What
-counts is what the laboratory's truth says, which neither the ledger nor the
-instrument's counter reads: after every kill the ledger must hold at least the charge
-that reached the specimen, and after reconciling at most one exposure more; and the
-beam must be off within 0.5 s.
+A laboratory runs at clock factor 1, its stage tilted. A real session, a process of its
+own, moves the stage and exposes over and over; it is killed (SIGKILL) or frozen
+(SIGSTOP) at a random moment of each phase in turn: reserve, armed, exposing, settling,
+moving. After every kill the ledger's map is held against the world's, cell by cell:
+that is where the charge truly fell, and neither the ledger nor the instrument's counter
+reads it. Before and after reconciling the ledger may nowhere hold less, and after it at
+most one exposure more; and the beam must be off within 0.5 s.
+
+Cells are 8 nm. The specimen drifts, and the stage has play: a cell is compared with
+the cells around it too, so what lies off by up to one cell is no error.
+
+With a state file the figures so far are kept after each blow; --resume goes on.
 """
 
 import argparse
@@ -22,11 +28,14 @@ import sys
 import tempfile
 import threading
 import time
-from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from cryoline.sim.fluence_map import CELL_NM
 from cryoline.sim.laboratory import Lab, start_lab
 from cryoline.sim.rpc import WorldClient
 
@@ -34,69 +43,96 @@ PHASES = ("reserve", "armed", "exposing", "settling", "moving")
 LONGEST_S = {"reserve": 0.02, "armed": 0.05, "exposing": 0.9, "settling": 0.02}
 """How long after a phase's first sign the blow may come."""
 BEAM_OFF_S = 0.5
+OVERHEAD_SHARE = 0.03
 SPECIMEN = "bench-wire"
+TILT_DEG = 30.0
+CALM = 15
+"""Exposures that nobody disturbs, whose overhead is measured."""
 FRAME: dict[str, Any] = {
-    "width_px": 64,
-    "height_px": 64,
-    "pixel_nm": 17.0,
-    "dwell_s": 2.4e-4,
+    "width_px": 136,
+    "height_px": 136,
+    "pixel_nm": 8.0,
+    "dwell_s": 1.0 / 136**2,
+    "tilt_deg": TILT_DEG,
 }
-"""0.98 s of beam on 1.1 um: at factor 1 long enough to be hit."""
+"""1 s of beam on 1.1 um: at factor 1 long enough to be hit. A line is a cell wide."""
 
 
 @dataclass
 class Tally:
     """What was seen over all blows."""
 
-    kills: Counter[str] = field(default_factory=Counter)
-    stops: Counter[str] = field(default_factory=Counter)
+    blows: int = 0
+    kills: dict[str, int] = field(default_factory=dict)
+    stops: dict[str, int] = field(default_factory=dict)
     under_counts: int = 0
     max_over_count_exposures: float = 0.0
     beam_on_after_s: list[float] = field(default_factory=list)
     false_trips: int = 0
     exposures: int = 0
+    commits_ms: list[float] = field(default_factory=list)
+    extra_s: list[float] = field(default_factory=list)
+    """What an undisturbed exposure took beyond its own time."""
 
     def report(self) -> dict[str, Any]:
         """Return the figures as JSON types."""
-        after = sorted(self.beam_on_after_s) or [0.0]
+        # Blows that met a blanked beam say nothing of how soon it is off.
+        after = [seconds for seconds in self.beam_on_after_s if seconds > 0]
         return {
             "under_counts": self.under_counts,
             "max_over_count_exposures": round(self.max_over_count_exposures, 4),
-            "beam_on_after_s": {
-                "p50": round(statistics.median(after), 3),
-                "p99": round(after[min(len(after) - 1, int(0.99 * len(after)))], 3),
-                "max": round(after[-1], 3),
-            },
-            "beam_on_when_hit": sum(s > 0 for s in self.beam_on_after_s),
+            "beam_on_after_s": _quantiles(after, "p50", "p99", "max"),
+            "beam_on_when_hit": len(after),
             "false_trips": self.false_trips,
+            "ledger_commit_ms": _quantiles(self.commits_ms, "p50", "p99"),
+            "overhead_share": round(statistics.median(self.extra_s or [0.0]), 4),
             "exposures": self.exposures,
-            "kills_by_phase": dict(self.kills),
-            "stops_by_phase": dict(self.stops),
+            "kills_by_phase": self.kills,
+            "stops_by_phase": self.stops,
         }
+
+
+def _quantiles(values: list[float], *names: str) -> dict[str, float]:
+    parts = {"p50": 0.5, "p99": 0.99, "max": 1.0}
+    found = values or [0.0]
+    return {name: round(float(np.quantile(found, parts[name])), 3) for name in names}
 
 
 class Victim:
     """A session that exposes until it is killed, and says in which phase it is."""
 
-    def __init__(self, lab: Lab) -> None:
+    def __init__(self, lab: Lab, tally: Tally, calm: int = 0) -> None:
+        self._tally = tally
+        command = [sys.executable, __file__, "--victim", str(lab.directory)]
+        center = [str(nm) for nm in place_nm(lab)]
         self._process = subprocess.Popen(
-            [sys.executable, __file__, "--victim", str(lab.directory)],
+            [*command, "--center", *center, "--calm", str(calm)],
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env={**os.environ, **lab.epics_environment},
             text=True,
         )
-        self.phase = ""
         self._entered: dict[str, threading.Event] = {
-            name: threading.Event() for name in PHASES
+            name: threading.Event() for name in (*PHASES, "calm")
         }
         threading.Thread(target=self._listen, daemon=True).start()
 
     def _listen(self) -> None:
         assert self._process.stdout is not None  # noqa: S101
         for line in self._process.stdout:
-            self.phase = line.strip()
-            if self.phase in self._entered:
-                self._entered[self.phase].set()
+            word, _, figure = line.strip().partition(" ")
+            if word == "commit":
+                self._tally.commits_ms.append(float(figure))
+            elif word == "extra":
+                self._tally.extra_s.append(float(figure))
+            elif word in self._entered:
+                self._entered[word].set()
+
+    def go(self) -> None:
+        """Let it begin; until then it has only opened its session."""
+        if self._process.stdin is not None:
+            self._process.stdin.write("go\n")
+            self._process.stdin.flush()
 
     def await_phase(self, name: str) -> None:
         """Return the next time that this phase begins."""
@@ -120,8 +156,9 @@ class Victim:
         """Kill it, and wait until it is gone."""
         self._process.kill()
         self._process.wait()
-        if self._process.stdout is not None:
-            self._process.stdout.close()
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                pipe.close()
 
     @property
     def is_alive(self) -> bool:
@@ -145,7 +182,6 @@ class Referee:
         beam = Beam(lab.prefixes["beam"], name="beam")
         beam.wait_for_connection(timeout=10.0)
         self._log = BeamLog(beam)
-        self._truth_pv = lab.prefixes["truth"] + "BeamCharge_RBV"
         self._counter = 0
 
     def now_s(self) -> float:
@@ -179,67 +215,156 @@ class Referee:
 
     def compare(self) -> None:
         """Hold the ledger against the truth, before and after reconciling."""
-        import epics
-
         from cryoline.acquisition.dose_config import open_ledger
         from cryoline.acquisition.dose_reconcile import reconcile
-        from cryoline.acquisition.fluence import (
-            fluence_of_charge_e_per_nm2,
-            worst_fluence_e_per_nm2,
+        from cryoline.acquisition.fluence import worst_fluence_e_per_nm2
+
+        truth = np.load(self._world.call("truth.save"))
+        with open_ledger(self._config) as ledger:
+            before = self._under_and_over(ledger, truth)
+            reconcile(ledger, self._log)
+            after = self._under_and_over(ledger, truth)
+        self.tally.under_counts += int(before[0] > 0) + int(after[0] > 0)
+        one = worst_fluence_e_per_nm2(self._exposure, 150.0)
+        self.tally.max_over_count_exposures = max(
+            self.tally.max_over_count_exposures, after[1] / one
         )
 
-        charge_c = epics.caget(self._truth_pv, timeout=10.0)
-        truth = fluence_of_charge_e_per_nm2(charge_c, self._exposure.area_nm2)
-        rounding = 1e-6 * truth + 1e-3 * self._counter  # each is booked to 1e-3 e/nm2
-        with open_ledger(self._config) as ledger:
-            before = ledger.usage(SPECIMEN, "region-1")
-            if _total(before) < truth - rounding:
-                self.tally.under_counts += 1
-            reconcile(ledger, self._log)
-            after = ledger.usage(SPECIMEN, "region-1")
-        if _total(after) < truth - rounding:
-            self.tally.under_counts += 1
-        one = worst_fluence_e_per_nm2(self._exposure, 150.0)
-        over = max(0.0, _total(after) - truth - rounding) / one
-        self.tally.max_over_count_exposures = max(
-            self.tally.max_over_count_exposures, over
+    def _under_and_over(
+        self, ledger: Any, truth: NDArray[np.float64]
+    ) -> tuple[float, float]:
+        """Return by how much the ledger is below and above the truth at most, e/nm2."""
+        booked = ledger.fluence_map(SPECIMEN, cell_nm=CELL_NM)
+        held = booked.settled_e_per_nm2 + booked.reserved_e_per_nm2
+        rows, columns = (
+            np.round((centers - first) / CELL_NM).astype(int)
+            for centers, first in zip(
+                (_centers_nm(n) for n in truth.shape),
+                (booked.y_nm[0], booked.x_nm[0]),
+                strict=True,
+            )
         )
+        # The ledger's map on the world's cells; beyond it nothing is booked.
+        on_truth = np.zeros_like(truth)
+        inside = np.ix_(
+            (rows >= 0) & (rows < len(booked.y_nm)),
+            (columns >= 0) & (columns < len(booked.x_nm)),
+        )
+        y, x = (
+            index[(index >= 0) & (index < n)]
+            for index, n in zip((rows, columns), held.shape, strict=True)
+        )
+        on_truth[inside] = held[np.ix_(y, x)]
+        rounding = 1e-6 * truth + 1e-3 * (self._counter + 1)
+        under = truth - _most_around(on_truth) - rounding
+        over = on_truth - _most_around(truth) - rounding
+        return float(under.max()), max(0.0, float(over.max()))
 
     def close(self) -> None:
         """Let go of the world."""
         self._world.close()
 
 
-def _total(usage: Any) -> float:
-    """Return all that counts against the limit."""
-    return float(usage.settled_e_per_nm2 + usage.reserved_e_per_nm2)
+def _centers_nm(cells: int) -> NDArray[np.float64]:
+    """Return where the cells of an axis of the world's map lie."""
+    return (np.arange(cells) - cells / 2 + 0.5) * CELL_NM
 
 
-def run(kills: int, stops: int, seed: int) -> dict[str, Any]:
+def _most_around(cells: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the largest of each cell and the eight around it."""
+    most = cells.copy()
+    for axis in (0, 1):
+        padded = np.pad(most, [(1, 1) if k == axis else (0, 0) for k in (0, 1)])
+        lines = np.moveaxis(padded, axis, 0)
+        three = np.maximum(np.maximum(lines[:-2], lines[1:-1]), lines[2:])
+        most = np.moveaxis(three, 0, axis)
+    return most
+
+
+def tilt_stage(lab: Lab) -> None:
+    """Tilt the stage, and take up its play in height."""
+    stage = lab.prefixes["stage"]
+    for axis, target in (("Alpha", TILT_DEG), ("Z", 1.0)):
+        epics_put(f"{stage}{axis}", target)
+        await_value(f"{stage}{axis}Done_RBV", 1)
+
+
+def place_nm(lab: Lab) -> tuple[float, float]:
+    """Return where the beam must be to meet the specimen: what tracking finds out."""
+    truth = lab.prefixes["truth"]
+    x_nm, y_nm = (epics_get(f"{truth}Shift{axis}_RBV") for axis in "XY")
+    return x_nm, y_nm
+
+
+def epics_get(name: str) -> float:
+    """Return a number that a PV shows now."""
+    import ophyd  # noqa: F401  it tells pyepics which library to load
+
+    import epics  # isort: skip
+
+    return float(epics.caget(name, timeout=10.0, use_monitor=False))
+
+
+def epics_put(name: str, value: float) -> None:
+    """Write a number, and wait until it was taken."""
+    import ophyd  # noqa: F401
+
+    import epics  # isort: skip
+
+    epics.caput(name, value, wait=True, timeout=10.0)
+
+
+def await_value(name: str, value: float) -> None:
+    """Return when a PV shows a value."""
+    tick = threading.Event()
+    while epics_get(name) != value:
+        tick.wait(0.1)
+
+
+def run(
+    kills: int, stops: int, seed: int, state: Path | None = None, resume: bool = False
+) -> dict[str, Any]:
     """Strike as often as asked, over the phases in turn; return the figures."""
     rng = random.Random(seed)
-    tally = Tally()
     blows = [(PHASES[k % len(PHASES)], signal.SIGSTOP) for k in range(stops)]
     blows += [(PHASES[k % len(PHASES)], signal.SIGKILL) for k in range(kills)]
     rng.shuffle(blows)
+    tally = Tally()
+    if state is not None and resume and state.exists():
+        tally = Tally(**json.loads(state.read_text()))
+        rng.seed(seed + tally.blows)
     with (
         tempfile.TemporaryDirectory() as home,
         start_lab(Path(home), factor=1.0) as lab,
     ):
         os.environ.update(lab.epics_environment)
+        tilt_stage(lab)
         referee = Referee(lab, tally)
+        waiting = Victim(lab, tally, calm=0 if tally.extra_s else CALM)
         victim: Victim | None = None
         try:
-            for phase, number in blows:
-                victim = (
-                    victim if victim is not None and victim.is_alive else Victim(lab)
-                )
+            for phase, number in blows[tally.blows :]:
+                if victim is None or not victim.is_alive:
+                    # The next one opens its session meanwhile, which takes seconds.
+                    victim, waiting = waiting, Victim(lab, tally)
+                    victim.go()
+                    if not tally.extra_s:
+                        victim.await_phase("calm")
                 _strike(victim, phase, number, rng, referee)
+                tally.blows += 1
+                if state is not None:
+                    state.with_suffix(".new").write_text(json.dumps(asdict(tally)))
+                    state.with_suffix(".new").replace(state)
         finally:
-            if victim is not None:
-                victim.end()
+            for session in (victim, waiting):
+                if session is not None:
+                    session.end()
             referee.close()
     return tally.report()
+
+
+def _count(tally: dict[str, int], phase: str) -> None:
+    tally[phase] = tally.get(phase, 0) + 1
 
 
 def _strike(
@@ -258,7 +383,7 @@ def _strike(
     struck_s = referee.now_s()
     victim.send(number)
     if number is signal.SIGSTOP:
-        referee.tally.stops[phase] += 1
+        _count(referee.tally.stops, phase)
         referee.wait_until_off()
         referee.count_beam_time(struck_s)
         victim.send(signal.SIGCONT)
@@ -271,14 +396,14 @@ def _strike(
         for record in referee.new_records():
             referee.tally.false_trips += record["outcome"] == 5
         return
-    referee.tally.kills[phase] += 1
+    _count(referee.tally.kills, phase)
     victim.end()
     referee.wait_until_off()
     referee.count_beam_time(struck_s)
     referee.compare()
 
 
-def be_victim(directory: Path) -> None:
+def be_victim(directory: Path, center_nm: tuple[float, float], calm: int) -> None:
     """Expose for ever, telling each phase on standard output."""
     import bluesky.plan_stubs as bps
     import bluesky.preprocessors as bpp
@@ -291,7 +416,16 @@ def be_victim(directory: Path) -> None:
     session = open_session(load_config(directory / "instrument.toml"))
     beam, stage = session.devices["beam"], session.devices["stage"]
     haadf = session.devices["haadf"]
-    exposure = Exposure(specimen=SPECIMEN, **FRAME)
+    exposure = Exposure(
+        specimen=SPECIMEN,
+        center_x_nm=center_nm[0],
+        center_y_nm=center_nm[1],
+        **FRAME,
+    )
+
+    def say(text: str) -> None:
+        sys.stdout.write(f"{text}\n")
+        sys.stdout.flush()
 
     def tell(msg: Any) -> None:
         phase = {
@@ -301,20 +435,42 @@ def be_victim(directory: Path) -> None:
             "trigger": "exposing" if msg.obj is beam else "",
         }.get(msg.command, "")
         if phase:
-            sys.stdout.write(f"{phase}\n")
-            sys.stdout.flush()
+            say(phase)
 
-    session.RE.msg_hook = tell
+    def timed(commit: Any) -> Any:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            begun_s = time.perf_counter()
+            answer = commit(*args, **kwargs)
+            say(f"commit {1e3 * (time.perf_counter() - begun_s):.3f}")
+            return answer
+
+        return call
+
+    ledger = session.dose.ledger
+    ledger.reserve, ledger.settle = timed(ledger.reserve), timed(ledger.settle)
+    sys.stdin.readline()
+
+    @bpp.run_decorator(md={"specimen": SPECIMEN})
+    def undisturbed() -> Any:
+        for _ in range(calm):
+            begun_s = time.perf_counter()
+            yield from expose(beam, [], exposure)
+            took_s = time.perf_counter() - begun_s
+            say(f"extra {took_s - exposure.duration_s:.4f}")
 
     @bpp.stage_decorator([haadf])
     @bpp.run_decorator(md={"specimen": SPECIMEN})
     def forever() -> Any:
-        tilt_deg = 0.0
+        z_nm = 0.0
         while True:
-            tilt_deg = 1.0 - tilt_deg
-            yield from bps.mv(stage.alpha_deg, tilt_deg)
+            z_nm = 1.0 - z_nm
+            yield from bps.mv(stage.z_nm, z_nm)
             yield from expose(beam, [haadf], exposure, retakes=3)
 
+    if calm:
+        session.RE(undisturbed())
+        say("calm")
+    session.RE.msg_hook = tell
     session.RE(forever())
 
 
@@ -325,12 +481,18 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--stops", type=int, default=20)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--victim", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--state", type=Path, help="keep the figures so far in it")
+    parser.add_argument("--resume", action="store_true", help="go on from --state")
+    for name, kind in (("--victim", Path), ("--calm", int)):
+        parser.add_argument(name, type=kind, help=argparse.SUPPRESS)
+    parser.add_argument("--center", type=float, nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.victim is not None:
-        be_victim(options.victim)
+        be_victim(options.victim, options.center, options.calm)
         return 0
-    figures = run(options.kills, options.stops, options.seed)
+    figures = run(
+        options.kills, options.stops, options.seed, options.state, options.resume
+    )
     if options.json:
         print(json.dumps(figures, indent=2))
     else:

@@ -23,4 +23,8 @@ def test_no_blow_overspends_or_leaves_the_beam_on_or_trips_it_falsely() -> None:
     assert figures["under_counts"] == 0
     assert figures["max_over_count_exposures"] <= 1.0
     assert 0.0 < figures["beam_on_after_s"]["max"] <= 0.5
+    assert (
+        0.0 < figures["ledger_commit_ms"]["p50"] <= figures["ledger_commit_ms"]["p99"]
+    )
+    assert figures["overhead_share"] > 0.0
     assert figures["false_trips"] == 0

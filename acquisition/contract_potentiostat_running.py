@@ -15,8 +15,8 @@ _SHORT_S: Final = 0.6
 _LONG_S: Final = 60.0
 _AWAY_S: Final = 1.0
 _STOPPED_S: Final = 2.0
-_SMALL_A: Final = 1e-9
-"""A limit of current that any sweep of any cell passes."""
+_SMALL_A: Final = (1e-9, 1e-8, 1e-7, 1e-6, 1e-5)
+"""Limits of current that a sweep passes: the smallest is taken that it accepts."""
 _FAST_MV_PER_S: Final = 50.0
 
 
@@ -130,11 +130,18 @@ def _safety_ends_it(rig: PotentiostatRig) -> str:
         step.model_copy(update={"rate_mv_per_s": _fast(rig)})
         for step in rig.sweeps(1.0)
     )
-    rig.begin(rig.program(up, back, current_max_a=_SMALL_A))
+    for limit_a in _SMALL_A:
+        program = rig.program(up, back, current_max_a=limit_a)
+        rig.put("Program", program.to_json())
+        if rig.get("ProgramUid_RBV") == program.uid:
+            break
+    else:
+        raise Breach(f"no limit of current is accepted: {rig.get('Message_RBV')}")
+    rig.begin(program)
     state = rig.ends(within_s=1.0)
     if state is not ProgramState.FAILED:
         raise Breach(
-            f"a sweep with a limit of {_SMALL_A:g} A made the state {state.name}, with "
+            f"a sweep with a limit of {limit_a:g} A made the state {state.name}, with "
             f"{rig.get('Message_RBV')!r}"
         )
     rig.must_be_open()

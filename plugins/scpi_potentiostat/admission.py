@@ -27,8 +27,11 @@ _UID_MAX: Final = 39  # characters of an EPICS string
 _RUNS_MAX: Final = 100_000
 
 
-def admit(text: str, limits: PotentiostatLimits) -> Program:
-    """Return the program in `text`, lowered, or raise RequestRefused."""
+def admit(text: str, limits: PotentiostatLimits, *, current_min_a: float) -> Program:
+    """Return the program in `text`, lowered, or raise RequestRefused.
+
+    current_min_a: the smallest current that the meter can hold, or limit to
+    """
     try:
         program = Program.model_validate_json(text).lowered()
     except ValidationError as error:
@@ -37,9 +40,16 @@ def admit(text: str, limits: PotentiostatLimits) -> Program:
         raise _refusal(place, str(first["msg"])) from None
     if not 0 < len(program.uid.encode()) <= _UID_MAX:
         raise _refusal("uid", f"must be a text of 1..{_UID_MAX} bytes")
-    _admit_safety(program.safety, limits)
+    _admit_safety(program.safety, limits, current_min_a)
     for index, step in enumerate(program.steps):
-        _admit_step(f"step {index} ({step.type})", step, program.safety, limits)
+        place = f"step {index} ({step.type})"
+        _admit_step(place, step, program.safety, limits)
+        if isinstance(step, ConstantCurrent) and abs(step.current_a) < current_min_a:
+            raise _refusal(
+                place,
+                f"current_a {step.current_a:g} A is below {current_min_a:g} A, the "
+                "least that the meter can hold; choose more",
+            )
     if all(isinstance(step, Loop | Tag) for step in program.steps):
         raise _refusal("steps", "no step does anything; add a voltage_scan or another")
     for count, _ in enumerate(step_order(program.steps), start=1):
@@ -69,13 +79,15 @@ class _Window:
             )
 
 
-def _admit_safety(safety: SafetyLimits, limits: PotentiostatLimits) -> None:
+def _admit_safety(
+    safety: SafetyLimits, limits: PotentiostatLimits, current_min_a: float
+) -> None:
     most_v, most_a = limits.potential_max_v, limits.current_max_a
     for key in ("potential_min_v", "potential_max_v"):
         _Window(-most_v, most_v, "V", "meter's").admit(
             "safety", key, getattr(safety, key)
         )
-    _Window(0.0, most_a, "A", "meter's").admit(
+    _Window(current_min_a, most_a, "A", "meter's").admit(
         "safety", "current_max_a", safety.current_max_a
     )
 

@@ -85,10 +85,12 @@ class Channel:
         except Exception:
             # Nobody joins this thread: without this its error would vanish.
             _LOG.exception("the channel ends by a defect")
-        self.instrument.abandon("the bridge was ended")
-        self.instrument.close()
-        if not self._ending.is_set():
-            self._on_defect()
+        try:
+            self.instrument.abandon("the bridge was ended")
+            self.instrument.close()
+        finally:
+            if not self._ending.is_set():
+                self._on_defect()
 
     def _serve(self, until_s: float) -> None:
         """Answer requests until the next reading is due, one at least if any waits."""

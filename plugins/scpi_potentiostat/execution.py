@@ -33,6 +33,8 @@ _LIMITING: Final = 0.98
 """Part of the meter's current limit from which on it is taken as limiting."""
 _HELD: Final = 0.95
 """Part of a held current below which the potential limits it."""
+_STALL_S: Final = 0.5
+"""A sweep goes on by no more than this at once, however long nobody drove it."""
 _BROKEN: Final = 0.05
 """Part of a held current to which it falls at once only if the contact is lost."""
 
@@ -45,6 +47,7 @@ class _Step:
     start_s: float
     ends: Callable[[Reading, float], bool]
     """Whether it ends, from a reading and the step's time."""
+    driven_s: float = 0.0
     start_v: float | None = None
     slope_v_per_s: float = 0.0
     end_v: float = 0.0
@@ -68,7 +71,7 @@ class Execution:
         self.step_index = 0
         self.reading = Reading(potential_v, 0.0, 0.0)
         self._start_s = now_s
-        self._now_s = now_s
+        self._now_s = self._driven_s = now_s
         self._expected_s = expected_duration_s(program, potential_v)
         self._order = step_order(program.steps)
         self._steps_left = sum(1 for _ in step_order(program.steps))
@@ -85,7 +88,10 @@ class Execution:
         if step is None or step.start_v is None:
             self._commanded_v = None
             return Drive(None)
-        level_v = step.start_v + step.slope_v_per_s * (now_s - step.start_s)
+        # A process that was stopped for a while must not make up by a jump.
+        step.driven_s += min(now_s - self._driven_s, _STALL_S)
+        self._driven_s = now_s
+        level_v = step.start_v + step.slope_v_per_s * step.driven_s
         if step.slope_v_per_s:
             past = (level_v - step.end_v) * step.slope_v_per_s >= 0
             level_v = step.end_v if past else level_v
@@ -148,6 +154,7 @@ class Execution:
         for index in self._order:
             self.step_index = index
             self._step = self._begin(index)
+            self._driven_s = self._now_s
             if not self._is_there(index):
                 self._enter(index, self._step)
                 return

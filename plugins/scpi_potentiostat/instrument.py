@@ -89,7 +89,7 @@ class Instrument:
         """Accept a program and clear the points of the last, or refuse it."""
         self._refuse_while_running("a program can't be loaded")
         self._refuse_without_meter()
-        program = admit(text, self.limits)
+        program = self._admit(text)
         record = ProgramRecord(text, program.uid, ProgramState.LOADED)
         self._storage.load(record)
         self._program, self._execution = program, None
@@ -106,7 +106,7 @@ class Instrument:
                 f"potentiostat: no program is loaded (state {state}); write one to "
                 "Program before Start"
             )
-        program = self._program or admit(record.text, self.limits)
+        program = self._program or self._admit(record.text)
         self._look()
         safety, found_v = program.safety, self._reading.potential_v
         if not self._has_contact:
@@ -238,6 +238,10 @@ class Instrument:
             )
         elif self._meter.found_on:
             _LOG.warning("the meter's output was on; it is off now")
+
+    def _admit(self, text: str) -> Program:
+        least_a = self._meter.model.current_min_a
+        return admit(text, self.limits, current_min_a=least_a)
 
     def _step(self, now_s: float) -> None:
         """Drive, measure, count, record."""

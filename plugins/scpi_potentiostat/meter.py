@@ -19,7 +19,6 @@ _OVERFLOW: Final = 9.9e37
 _PROTECTIONS_V: Final = (2, 5, 10, 20, 40)
 _REST_RANGE_A: Final = 1e-6
 """Source range for 0 A: its offset is below a nanoampere."""
-_LIMIT_MIN_A: Final = 1e-9
 _ABOVE: Final = 1.05  # a range or protection is not used to its brim
 
 
@@ -29,14 +28,16 @@ class MeterModel:
 
     potential_max_v: float
     current_max_a: float
+    current_min_a: float
+    """The smallest current limit: no smaller current can be held."""
     voltage_ranges_v: tuple[float, ...]
 
 
 MODELS: Final = {
-    "2450": MeterModel(20.0, 1.0, (2.0, 20.0)),
-    "2460": MeterModel(10.0, 7.0, (2.0, 10.0)),
-    "2461": MeterModel(10.0, 7.0, (2.0, 10.0)),
-    "2470": MeterModel(20.0, 1.0, (2.0, 20.0)),
+    "2450": MeterModel(20.0, 1.0, 1e-9, (2.0, 20.0)),
+    "2460": MeterModel(10.0, 7.0, 1e-6, (2.0, 10.0)),
+    "2461": MeterModel(10.0, 7.0, 1e-6, (2.0, 10.0)),
+    "2470": MeterModel(20.0, 1.0, 1e-8, (2.0, 20.0)),
 }
 """By the model's number in ``*IDN?``. Ranges above 20 V are not used for cells."""
 
@@ -132,7 +133,7 @@ class SourceMeter:
         if before is None or (before.level_v is None) != (drive.level_v is None):
             self._switch(drive)
             return
-        limit = f":SOUR:VOLT:ILIM {max(drive.limit_a, _LIMIT_MIN_A):.7g}"
+        limit = f":SOUR:VOLT:ILIM {drive.limit_a:.7g}"
         level = f":SOUR:VOLT {drive.level_v:.7g}"
         # The stricter first: no moment with the new level and the old, wider limit.
         if drive.limit_a < before.limit_a:
@@ -151,7 +152,7 @@ class SourceMeter:
             self.link.write(
                 ":SOUR:FUNC VOLT",
                 ':SENS:FUNC "CURR"',
-                f":SOUR:VOLT:ILIM {max(drive.limit_a, _LIMIT_MIN_A):.7g}",
+                f":SOUR:VOLT:ILIM {drive.limit_a:.7g}",
                 f":SOUR:VOLT {drive.level_v:.7g}",
             )
         self.link.check("a step's set-up")

@@ -114,7 +114,7 @@ class Storage:
         )
 
     def load(self, record: ProgramRecord) -> None:
-        """Begin the memory of another program; the last one's file stays."""
+        """Begin the memory of another program; the last one's points stay."""
         free_b = os.statvfs(self.directory)
         if free_b.f_bavail * free_b.f_frsize < _FREE_MIN_B:
             raise StorageFailed(
@@ -128,6 +128,8 @@ class Storage:
         self.save(record)
         if self.points is not None:
             self.points.close()
+            if not len(self.points) and self.points.path != path:
+                self.points.path.unlink()
         self.points = points
 
     def save(self, record: ProgramRecord) -> None:

@@ -245,7 +245,7 @@ def starts_again(toy: Toy) -> None:
         last = text
 
     def start(_: Any) -> None:
-        if toy.device.state == ProgramState.FINISHED:
+        if int(toy.device.state) == ProgramState.FINISHED:
             toy.device.load(last)
         toy.device.start(toy.time_s)
 

@@ -139,9 +139,7 @@ def sweep(end_v: float = 2.4, rate_mv_per_s: float = 100.0, **safety: float) -> 
 SESSION = f"""
 import sys
 from bluesky import RunEngine
-from cryoline.acquisition.contract import Verdict, examine_contract, load_contract
-from cryoline.acquisition.cycling import cycle
-from cryoline.acquisition.specimen import Specimen
+from cryoline.acquisition import run_program
 from cryoline.devices import Potentiostat, Program
 potentiostat = Potentiostat("{PREFIX}", name="potentiostat")
 potentiostat.wait_for_connection(timeout=20)
@@ -153,9 +151,7 @@ def test_session_killed_in_mid_sweep_stops_neither_bridge_nor_meter(
     bridge: Bridge,
 ) -> None:
     program = sweep()
-    session = subprocess.Popen(
-        [sys.executable, "-c", SESSION, program.to_json()], stderr=subprocess.DEVNULL
-    )
+    session = subprocess.Popen([sys.executable, "-c", SESSION, program.to_json()])
     device = bridge.device
     bridge.until(
         lambda: device.program_uid.get() == program.uid and device.point_count.get() > 5
@@ -180,9 +176,7 @@ def test_session_killed_in_mid_sweep_stops_neither_bridge_nor_meter(
 
 def test_limit_trips_in_the_bridge_with_nobody_there(bridge: Bridge) -> None:
     program = sweep(current_max_a=2e-4)
-    session = subprocess.Popen(
-        [sys.executable, "-c", SESSION, program.to_json()], stderr=subprocess.DEVNULL
-    )
+    session = subprocess.Popen([sys.executable, "-c", SESSION, program.to_json()])
     bridge.until(lambda: bridge.device.program_uid.get() == program.uid)
     session.kill()
     session.wait(5)

@@ -99,6 +99,22 @@ def test_sweep_has_its_rate_ends_where_it_must_and_the_next_one_begins_there() -
     assert bench.run.elapsed_s == pytest.approx(10.0 + 3.0, abs=3 * PERIOD_S)
 
 
+def test_bridge_that_was_stopped_for_a_while_does_not_jump() -> None:
+    bench = Bench(program(VoltageScan(end_v=2.4, rate_mv_per_s=20.0)))
+    for _ in range(5):
+        bench.tick()
+    before_v = bench.driven[-1].level_v
+    bench.now_s += 600.0
+    bench.tick()
+    after_v = bench.driven[-1].level_v
+
+    assert before_v is not None
+    assert after_v is not None
+    assert 0 < after_v - before_v <= 20e-3 * 0.5 + 1e-12
+    bench.finish()
+    assert bench.driven[-1].level_v == 2.4
+
+
 def test_charge_is_the_integral_of_the_current() -> None:
     bench = Bench(program(VoltageScan(end_v=2.4, rate_mv_per_s=50.0))).finish()
     time_s, _, current_a = (np.array(c) for c in zip(*bench.truth, strict=True))
@@ -303,6 +319,18 @@ def test_points_are_means_and_come_by_potential_time_and_at_the_end() -> None:
             "rate_mv_per_s 1000 mV/s is outside the bridge's 0..200 mV/s",
         ),
         ({"steps": [{"type": "tag", "tag": "a"}]}, "no step does anything"),
+        (
+            {
+                "steps": [
+                    {
+                        "type": "constant_current",
+                        "current_a": 1e-12,
+                        "until_duration_s": 1.0,
+                    }
+                ]
+            },
+            "current_a 1e-12 A is below 1e-09 A, the least that the meter can hold",
+        ),
         ({"steps": [{"type": "stir"}]}, "steps.0"),
         (
             {
@@ -323,13 +351,13 @@ def test_program_that_it_cant_run_is_refused_whole(
         mode="json", exclude_none=True
     )
     with pytest.raises(RequestRefused) as refusal:
-        admit(orjson.dumps(fields | changed).decode(), LIMITS)
+        admit(orjson.dumps(fields | changed).decode(), LIMITS, current_min_a=1e-9)
     assert reason in str(refusal.value)
 
 
 def test_nothing_is_accepted_that_is_no_json() -> None:
     with pytest.raises(RequestRefused, match="program: program: Invalid JSON"):
-        admit("{", LIMITS)
+        admit("{", LIMITS, current_min_a=1e-9)
 
 
 CYCLING: dict[str, tuple[Step, ...]] = {

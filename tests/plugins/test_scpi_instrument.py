@@ -212,17 +212,15 @@ def test_bridge_that_died_opens_the_circuit_and_keeps_the_points(
 def test_loaded_program_waits_over_a_restart(
     server: ScpiServer, tmp_path: Path
 ) -> None:
-    for begins in (False, True):
-        with Storage(tmp_path) as storage:
-            instrument = Instrument(lambda: connect(server), storage)
-            if not begins:
-                instrument.load(program(OpenCircuitVoltage(duration_s=0.1)).to_json())
-            else:
-                instrument.begin()
-                tick_until(
-                    instrument, lambda i=instrument: state(i) is ProgramState.FINISHED
-                )
-            instrument.close()
+    with Storage(tmp_path) as storage:
+        first = Instrument(lambda: connect(server), storage)
+        first.load(program(OpenCircuitVoltage(duration_s=0.1)).to_json())
+        first.close()
+    with Storage(tmp_path) as storage:
+        second = Instrument(lambda: connect(server), storage)
+        second.begin()
+        tick_until(second, lambda: state(second) is ProgramState.FINISHED)
+        second.close()
 
 
 def test_stop_opens_the_circuit_and_keeps_the_points(
@@ -353,9 +351,12 @@ def test_stricter_setting_goes_first(
     meter.drive(Drive(1.7, 1e-2))
     lines: list[str] = []
     handle = server.meter.handle
-    monkeypatch.setattr(
-        server.meter, "handle", lambda line: (lines.append(line), handle(line))[1]
-    )
+
+    def heard(line: str) -> str | None:
+        lines.append(line)
+        return handle(line)
+
+    monkeypatch.setattr(server.meter, "handle", heard)
     meter.drive(Drive(2.5, 1e-3))
     meter.drive(Drive(1.7, 1e-2))
     meter.read()

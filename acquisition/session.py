@@ -72,10 +72,11 @@ def open_session(
 
     from bluesky import RunEngine, SupplementalData
 
-    from cryoline.acquisition import custody_guard, unfinished
+    from cryoline.acquisition import custody_guard, page_validation, unfinished
     from cryoline.acquisition.custody import CustodyRecord
     from cryoline.acquisition.session_dose import SessionDose
 
+    page_validation.install()
     records = Records(layout.records)
     engine: Any = RunEngine(
         session_metadata(config),

@@ -134,8 +134,9 @@ def test_show_lists_regions_purposes_and_what_is_open(
     assert lines[0].startswith("nw-01, region-1 #+")
     assert "record 8.14e2 3.62e3 1" in lines
     assert "tracking 8.14e2 0 1" in lines
-    assert "all 1.63e3 3.62e3" in lines
-    assert "9.99e6 left of 1.00e7 e/nm2" in lines
+    assert "fullest cell 1.63e3 3.62e3" in lines
+    mean = "; settled as a mean over the field: 1.63e3"
+    assert f"9.99e6 left of 1.00e7 e/nm2{mean}" in lines
     assert any(
         line.startswith(f"open ticket {still_open.uid}: 9.05e2 e/nm2, record of nw-01")
         and line.endswith("its session runs")

@@ -103,7 +103,7 @@ def import_(
 def export_(
     run: Annotated[str, typer.Argument(help="Key of the run.")],
     format_name: Annotated[
-        str, typer.Option("--format", help="bdf, bdf-parquet, or a plugin's.")
+        str, typer.Option("--format", help="bdf, bdf-parquet, figures, or a plugin's.")
     ] = "bdf",
     out: Annotated[Path, typer.Option("--out", help="Folder for the files.")] = Path(
         "."

@@ -17,7 +17,7 @@ from cryoline.acquisition.layout import DataLayout
 from cryoline.plugins import registry
 from cryoline.plugins.cycling_table import CyclingTable
 
-__all__ = ["GROUP", "export_run", "table_of_run"]
+__all__ = ["GROUP", "export_run", "read_run", "table_of_run"]
 
 GROUP: Final = "cryoline.exporters"
 
@@ -58,6 +58,20 @@ def table_of_run(layout: DataLayout, key: str) -> CyclingTable:
 
     Raises CryolineError if there is no such run, it has not ended, or has no points.
     """
+    table, ended = read_run(layout, key)
+    if not ended:
+        raise CryolineError(
+            f"run {key}: has no end yet; wait for it, or, if its session was killed, "
+            "close it by cryoline replay"
+        )
+    return table
+
+
+def read_run(layout: DataLayout, key: str) -> tuple[CyclingTable, bool]:
+    """Return a run's points, as far as they have come, and whether it has ended.
+
+    Raises CryolineError if there is no such run, or it has no points.
+    """
     path = layout.raw_journal / f"{key}.jsonl"
     if not path.is_file():
         known = sorted(p.stem for p in layout.raw_journal.glob("*.jsonl"))
@@ -77,17 +91,12 @@ def table_of_run(layout: DataLayout, key: str) -> CyclingTable:
             pages.append(_unprefixed(doc, prefixes[doc["descriptor"]], name))
         elif name == "stop":
             ended = True
-    if not ended:
-        raise CryolineError(
-            f"run {key}: has no end yet; wait for it, or, if its session was killed, "
-            "close it by cryoline replay"
-        )
     if not pages:
         raise CryolineError(
             f"run {key}: has no cycling points (a stream 'points' with potential, "
             "current and charge); only cycling runs can be exported"
         )
-    return _table(path, start, pages)
+    return _table(path, start, pages), ended
 
 
 def _table(
@@ -115,6 +124,9 @@ def _table(
         step_index=(
             column(_STEP, np.int64) if all(_STEP in page for page in pages) else None
         ),
+        specimen=start.get("specimen"),
+        electrode_mass_mg=(start.get("electrode") or {}).get("mass_mg"),
+        retention_cycle=start.get("retention_cycle"),
     )
 
 

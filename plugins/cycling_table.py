@@ -38,6 +38,11 @@ class CyclingTable:
     """When the acquisition started, in the instrument's own local time."""
     charge_is_counted: bool = True
     step_index: NDArray[np.int64] | None = None
+    specimen: str | None = None
+    """Whose record it is; a file does not say, a run does."""
+    electrode_mass_mg: float | None = None
+    retention_cycle: int | None = None
+    """The cycle that capacity is compared with, if one was chosen."""
 
     def __post_init__(self) -> None:
         columns: dict[str, NDArray[Any]] = {

@@ -46,7 +46,7 @@ def available(group: str) -> tuple[Plugin, ...]:
     Example
     -------
     >>> [p.name for p in available("cryoline.exporters")]
-    ['bdf', 'bdf-parquet']
+    ['bdf', 'bdf-parquet', 'figures']
     """
     return tuple(
         sorted(

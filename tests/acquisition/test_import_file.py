@@ -22,6 +22,7 @@ from cryoline.acquisition.export_run import export_run, table_of_run
 from cryoline.acquisition.import_file import import_file
 from cryoline.acquisition.journal import Journal
 from cryoline.acquisition.journal_reader import read_documents
+from cryoline.acquisition.run_figures import RunFigures
 from cryoline.acquisition.specimen import Specimen
 from cryoline.plugins.errors import ExporterError, PluginError, ReaderError
 from cryoline.plugins.reading import read_cycling
@@ -237,6 +238,30 @@ def test_what_is_exported_and_imported_again_is_equal(
     assert_same_rows(second.table, first.table)
     assert_same_rows(table_of_run(config.layout, second.key), first.table)
     assert second.table.technique == first.table.technique
+
+
+def test_a_runs_pictures_are_files_and_are_shown(config, file, tmp_path) -> None:
+    done = import_file(config, file, specimen=CELL)
+
+    files = export_run(config.layout, done.key, "figures", tmp_path / "out")
+
+    assert [path.name.removeprefix(f"{done.key}.") for path in files] == [
+        f"{name}.{form}"
+        for name in ("voltammogram", "capacity", "incremental-capacity")
+        for form in ("png", "svg")
+    ]
+    assert all(path.stat().st_size > 5000 for path in files)
+    with pytest.raises(ExporterError, match=r"voltammogram\.png exists; move it away"):
+        export_run(config.layout, done.key, "figures", tmp_path / "out")
+    figures = RunFigures(config.layout)
+    assert [p.name for p in figures()] == [p.name for p in figures(done.key)]
+    # A run that goes on has pictures too.
+    (path,) = journals(config)
+    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:-1]))
+    assert len(figures()) == 3
+    path.unlink()
+    with pytest.raises(CryolineError, match="there is no run at all"):
+        figures()
 
 
 def test_a_run_without_a_counter_stays_one(config, tmp_path) -> None:

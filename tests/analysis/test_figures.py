@@ -6,12 +6,10 @@ import matplotlib.figure
 import numpy as np
 import pytest
 
+from cryoline.analysis.capacity_figures import capacity_figure, incremental_figure
+from cryoline.analysis.cycling_pictures import cycling_pictures
 from cryoline.analysis.errors import StreamError
-from cryoline.analysis.figures import (
-    capacity_figure,
-    charge_curve_figure,
-    voltammogram_figure,
-)
+from cryoline.analysis.figures import charge_curve_figure, voltammogram_figure
 
 
 def points(cycles=2, scale_a=1e-5, prefix="pot_"):
@@ -144,3 +142,47 @@ def test_charge_curves_begin_each_half_cycle_at_zero_charge() -> None:
     assert axes.get_xlabel() == "charge of the half cycle / µAh"
     np.testing.assert_allclose(curves[0], [0.0, 20.0, 40.0])
     np.testing.assert_allclose(curves[1], [0.0, 20.0, 30.0])
+
+
+def test_dq_dv_is_drawn_in_its_unit_and_spikes_run_out_of_it() -> None:
+    potential = np.linspace(0.0, 1.0, 200)
+    values = 2e-3 * np.exp(-((potential - 0.4) ** 2) / 0.005)
+    values[-1] = 0.5  # the potential was held there
+    columns = {
+        "potential_v": potential,
+        "dq_dv_mah_per_v": values,
+        "cycle_number": np.ones(200),
+        "half_cycle": np.zeros(200),
+    }
+
+    figure = incremental_figure(columns, reference="Li/Li$^+$")
+
+    (axes,) = figure.axes
+    assert axes.get_ylabel() == "dQ/dV / µAh V$^{-1}$   (oxidation positive)"
+    assert 2 < axes.get_ylim()[1] < 10
+    assert any("to 500 µAh V$^{-1}$" in text for text in texts(figure))
+
+
+def test_capacity_says_what_is_left_of_the_chosen_cycle() -> None:
+    cycles = {**CYCLES, "retention": [0.84, 1.0, 1.084], "complete": [True] * 3}
+
+    figure = capacity_figure(cycles, specimen="w", retention_cycle=2)
+
+    assert figure.axes[0].get_title() == "w, 108.4 % of cycle 2 left in cycle 3"
+
+
+def test_a_record_has_its_pictures_and_they_show_themselves(tmp_path) -> None:
+    columns = {name.removeprefix("pot_"): column for name, column in points().items()}
+    columns["charge_mah"] = np.cumsum(columns["current_a"]) * 75 / 3.6
+
+    pictures = cycling_pictures(columns, specimen="wafer-01", electrode_mass_mg=1.0)
+
+    names = [picture.name for picture in pictures]
+    assert names == ["voltammogram", "capacity", "incremental-capacity"]
+    png, svg = pictures[1].save(tmp_path)
+    assert png.read_bytes().startswith(b"\x89PNG")
+    assert png.read_bytes() == pictures[1]._repr_png_()
+    assert svg.read_text().startswith("<?xml")
+    assert "mAh/g" in pictures[1].figure.axes[0].get_ylabel()
+    assert pictures._repr_html_().count("<img") == 3
+    assert repr(pictures).startswith("<pictures: voltammogram, capacity")

@@ -2,7 +2,7 @@
 
 import numpy as np
 import scipy.sparse
-from interleaved import Row, compare, cpu_s
+from interleaved import Row, compare
 
 from cryoline.analysis.expectation import Expectation
 

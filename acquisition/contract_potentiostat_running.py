@@ -31,8 +31,14 @@ def _runs_to_its_end(rig: PotentiostatRig) -> str:
     return f"finished with {rig.get('PointCount_RBV'):.0f} points"
 
 
+def _have_finished(rig: PotentiostatRig) -> None:
+    """Run the program to its end, unless it just was."""
+    if rig.state is not ProgramState.FINISHED:
+        _runs_to_its_end(rig)
+
+
 def _points_by_pages(rig: PotentiostatRig) -> str:
-    _runs_to_its_end(rig)
+    _have_finished(rig)
     rows = rig.points()
     if not len(rows):
         raise Breach("the program has ended, and there is no point")
@@ -52,7 +58,7 @@ def _points_by_pages(rig: PotentiostatRig) -> str:
 
 
 def _keeps_them_for_another(rig: PotentiostatRig) -> str:
-    _runs_to_its_end(rig)
+    _have_finished(rig)
     first = rig.points()
     second = type(rig)(rig.prefix)  # as another session would come
     if second.get("ProgramUid_RBV") != rig.get("ProgramUid_RBV"):
@@ -100,7 +106,7 @@ def _reason(rig: PotentiostatRig, name: str, value: object, what: str) -> str:
 
 
 def _starts_nothing_else(rig: PotentiostatRig) -> str:
-    _runs_to_its_end(rig)
+    _have_finished(rig)
     rig.put("Start", 1)
     if rig.state is not ProgramState.FINISHED:
         raise Breach(f"Start after the end made {rig.state.name} of it")
@@ -181,9 +187,9 @@ RUNNING: Final = tuple(
         ("runs to its end", "a rest and two sweeps", _runs_to_its_end),
         ("points by pages", "PointRequest of all, then the middle", _points_by_pages),
         ("keeps the points", "all points by a second client", _keeps_them_for_another),
+        ("starts once", "Start after the end", _starts_nothing_else),
         ("runs unwatched", f"{_AWAY_S:g} s without a client", _runs_unwatched),
         ("one at a time", "Program, Start while one runs", _one_program_at_a_time),
-        ("starts once", "Start after the end", _starts_nothing_else),
         ("stops", "Stop in the middle", _stops),
         ("current limit ends it", "a sweep beyond its safety limit", _safety_ends_it),
         ("window protects", "Start with the cell outside its limits", _window_holds),

@@ -127,10 +127,10 @@ def bridge(shared: Bridge) -> Bridge:
     return shared
 
 
-def sweep(end_v: float = 2.4, rate_mv_per_s: float = 100.0, **safety: float) -> Program:
+def sweep(**safety: float) -> Program:
     limits = {"potential_min_v": 0.1, "potential_max_v": 3.0, "current_max_a": 0.01}
     return Program(
-        steps=(VoltageScan(end_v=end_v, rate_mv_per_s=rate_mv_per_s),),
+        steps=(VoltageScan(end_v=2.4, rate_mv_per_s=150.0),),
         safety=SafetyLimits(**limits | safety),
         record=Record(dv_v=0.005, dt_s=1.0),
     )

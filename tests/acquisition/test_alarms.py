@@ -9,6 +9,7 @@ import threading
 import time
 import tomllib
 from email import message_from_bytes, policy
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,8 +26,19 @@ from cryoline.acquisition.metadata import session_metadata
 PATIENCE_S = 30.0
 
 
+class Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
+    """Keeps what its handlers received."""
+
+    daemon_threads = True
+    allow_reuse_address = True
+    received: list[Any]
+    answer: int
+
+
 class Webhook(http.server.BaseHTTPRequestHandler):
     """Keeps what is POSTed; answers what it is told to."""
+
+    server: Server
 
     def do_POST(self):
         body = self.rfile.read(int(self.headers["Content-Length"]))
@@ -41,18 +53,20 @@ class Webhook(http.server.BaseHTTPRequestHandler):
 class Smtp(socketserver.StreamRequestHandler):
     """As much of RFC 5321 as a mail takes."""
 
+    server: Server
+
     def handle(self):
         def say(line):
             self.wfile.write(f"{line}\r\n".encode())
 
-        envelope = {"to": []}
+        envelope: dict[str, Any] = {"to": []}
         say("220 test ESMTP")
         while line := self.rfile.readline().decode().strip():
             verb = line.upper()
             if verb.startswith("MAIL FROM:"):
-                envelope["from"] = re.search(r"<(.*?)>", line)[1]
+                envelope["from"] = address_in(line)
             elif verb.startswith("RCPT TO:"):
-                envelope["to"].append(re.search(r"<(.*?)>", line)[1])
+                envelope["to"].append(address_in(line))
             elif verb == "DATA":
                 say("354 go ahead")
                 content = b""
@@ -68,9 +82,10 @@ class Smtp(socketserver.StreamRequestHandler):
             say("250 ok")
 
 
-class Threads(socketserver.ThreadingMixIn, socketserver.TCPServer):
-    daemon_threads = True
-    allow_reuse_address = True
+def address_in(line):
+    match = re.search(r"<(.*?)>", line)
+    assert match is not None, line
+    return match[1]
 
 
 @pytest.fixture
@@ -79,7 +94,7 @@ def serve():
     running = []
 
     def start(handler, port=0, answer=200):
-        server = Threads(("127.0.0.1", port), handler)
+        server = Server(("127.0.0.1", port), handler)
         server.received, server.answer = [], answer
         threading.Thread(
             target=server.serve_forever, kwargs={"poll_interval": 0.02}

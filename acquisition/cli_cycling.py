@@ -86,16 +86,14 @@ def resume(
 
     Example: cryoline resume potentiostat
     """
-    from cryoline.acquisition.resume import resume_program
 
-    _run(
-        read_config(config),
-        on,
-        lambda _, device: resume_program(device),
-        wait_s,
-        figures,
-        as_json,
-    )
+    def go_on(_: Any, device: Any) -> Any:
+        # Late: it loads Channel Access, which must know first where to search.
+        from cryoline.acquisition.resume import resume_program
+
+        return resume_program(device)
+
+    _run(read_config(config), on, go_on, wait_s, figures, as_json)
 
 
 def check_protocol(

@@ -20,7 +20,11 @@ from cryoline.acquisition.dose_places import place_region, register
 from cryoline.acquisition.dose_queries import find_rows
 from cryoline.acquisition.dose_reader import LedgerReader
 from cryoline.acquisition.dose_records import Settlement
-from cryoline.acquisition.dose_rules import check_instrument, check_reason
+from cryoline.acquisition.dose_rules import (
+    check_instrument,
+    check_names,
+    check_reason,
+)
 from cryoline.acquisition.dose_ruling import Rules
 from cryoline.acquisition.dose_schema import LedgerFile
 from cryoline.acquisition.dose_series import (
@@ -245,6 +249,7 @@ class DoseLedger(LedgerReader):
         self, specimen: str, region: str, limit_e_per_nm2: float, *, reason: str
     ) -> None:
         """Set a region's limit, at or below the configured one, for a reason."""
+        check_names(specimen, region)
         check_reason(reason)
         if not 0 < limit_e_per_nm2 <= self.limit_e_per_nm2:
             raise DoseRefused(
@@ -265,6 +270,7 @@ class DoseLedger(LedgerReader):
         A region that was never placed lies at the origin. Raises LedgerError if it
         was exposed or is reserved elsewhere: its dose stays where it is.
         """
+        check_names(specimen, region)
         check_reason(reason)
         with self._file.writing() as connection:
             place_region(connection, specimen, region, (x_nm, y_nm), reason)
@@ -279,6 +285,7 @@ class DoseLedger(LedgerReader):
         region of the last ancestor is named. Doing it twice changes nothing. Raises
         LedgerError if it contradicts what is known.
         """
+        check_names(specimen, *ancestors, *([] if cut_from is None else [cut_from]))
         with self._file.writing() as connection:
             register(connection, specimen, ancestors, cut_from)
 

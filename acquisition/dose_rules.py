@@ -1,7 +1,9 @@
 """What the dose ledger refuses: blocked regions, restarted instruments, no reasons."""
 
 import math
+import re
 import sqlite3
+from typing import Final
 
 from cryoline.acquisition import dose_refusals as refusals
 from cryoline.acquisition.dose_book import blocking_tickets, to_milli
@@ -14,12 +16,16 @@ from cryoline.devices.exposure import Exposure
 
 __all__ = [
     "check_instrument",
+    "check_names",
     "check_reason",
     "refuse_closed",
     "refuse_restarted",
     "refuse_unproved",
     "worst_milli",
 ]
+
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,59}")
+"""As `Exposure` has it."""
 
 
 def worst_milli(exposure: Exposure, current_limit_pa: float) -> int:
@@ -49,6 +55,19 @@ def check_instrument(boot_id: str, counter: int) -> None:
             f"{counter!r}; without both nothing can be reconciled later. Check "
             "BootId_RBV and ExposureCounter_RBV"
         )
+
+
+def check_names(*names: str) -> None:
+    """Raise LedgerError unless all can name a specimen or region of an exposure.
+
+    A limit or a place of what no exposure can hit would protect nothing.
+    """
+    for name in names:
+        if not _NAME.fullmatch(name):
+            raise LedgerError(
+                f"dose: {name!r} can't name a specimen or region: letters, digits, "
+                "points and dashes, up to 60, a letter or digit first. Mend the name"
+            )
 
 
 def check_reason(reason: str) -> None:

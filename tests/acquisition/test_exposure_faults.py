@@ -43,6 +43,8 @@ SHORT = Exposure(
 """2 s of instrument time, 0.1 s of wall time."""
 LONG = SHORT.model_copy(update={"n_frames": 50})
 
+LINE_S = SHORT.width_px * SHORT.dwell_s
+
 
 class Room:
     """A session at the laboratory, and what the hardware says of its exposures."""
@@ -66,8 +68,15 @@ class Room:
         return self._log.read_bytes().splitlines() if self._log.exists() else []
 
     def _settled(self) -> float:
-        assert self.session.ledger is not None
-        return self.session.ledger.usage("wire-1", "region-1").settled_e_per_nm2
+        """Return what is charged in all, as a mean over the field."""
+        ledger = self.session.ledger
+        assert ledger is not None
+        if "wire-1" not in ledger.specimens():
+            return 0.0
+        # A frame that was cut lies where it was scanned: so the sum over the map.
+        cells = ledger.fluence_map("wire-1")
+        total = cells.settled_e_per_nm2.sum() * cells.cell_nm**2
+        return float(total / SHORT.area_nm2)
 
     @property
     def log(self) -> list[dict[str, Any]]:
@@ -94,7 +103,11 @@ class Room:
         charge_c = sum(record["charge_c"] for record in self.log)
         charged = self._settled() - self._charged_e_per_nm2
         expected = fluence_of_charge_e_per_nm2(charge_c, SHORT.area_nm2)
-        assert charged == pytest.approx(expected, abs=0.1)
+        # Never less, and of a frame that was cut at most the rest of a line more.
+        cut = [r for r in self.log if r["outcome"] != Outcome.COMPLETE]
+        line_c = sum(r["charge_c"] / r["beam_on_s"] for r in cut) * LINE_S
+        rest = fluence_of_charge_e_per_nm2(line_c, SHORT.area_nm2)
+        assert -0.1 <= charged - expected <= rest + 0.1
         assert len({record["ticket"] for record in self.log}) == len(self.log)
 
     def when_exposing(self, action: Any) -> None:

@@ -1,6 +1,7 @@
 """A displaced area lies clear of what is recorded, or says by how much it does not."""
 
 import math
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -46,7 +47,7 @@ def test_the_separation_is_from_the_edge_of_the_beam_to_that_of_the_record() -> 
 
 
 def test_too_near_is_refused_with_what_is_needed_unless_it_is_accepted() -> None:
-    near = {"offset_nm": 250.0, "width_px": 128, "height_px": 128}
+    near: dict[str, Any] = {"offset_nm": 250.0, "width_px": 128, "height_px": 128}
 
     with pytest.raises(PlanRefused) as caught:
         beside(DisplacedArea(**near))

@@ -1,5 +1,7 @@
 """Figures of dose say in numbers what they show: parts, cells, and the limit."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -113,9 +115,9 @@ def test_a_map_shows_the_worst_cell_the_limit_and_every_region() -> None:
     assert figure.get_suptitle().endswith("e/nm$^2$, 40 %")
     names = {text.get_text() for text in axes.texts}
     assert {"tip", "base", "100 nm"} <= names
-    (x_nm, y_nm) = axes.lines[0].get_xydata()[0]
+    x_nm, y_nm = np.asarray(axes.lines[0].get_xydata(), float)[0]
     assert (abs(x_nm - 200) <= 10, abs(y_nm) <= 10) == (True, True)
-    dashed = [p for p in axes.patches if p.get_linestyle() == "--"]
+    dashed: list[Any] = [p for p in axes.patches if p.get_linestyle() == "--"]
     assert [p.get_bbox().bounds for p in dashed] == [
         (-100.0, -100.0, 200.0, 200.0),
         (150.0, -100.0, 100.0, 200.0),
@@ -123,17 +125,17 @@ def test_a_map_shows_the_worst_cell_the_limit_and_every_region() -> None:
     assert [p.get_angle() for p in dashed] == [0, 30]
     bar, row = axes.child_axes
     assert bar.get_ylabel() == "fluence / 10$^{6}$ e/nm$^2$"
-    drawn = row.lines[0].get_xydata()
+    drawn = np.asarray(row.lines[0].get_xydata(), float)
     np.testing.assert_allclose(
         [drawn[abs(drawn[:, 0] - x).argmin(), 1] for x in (0, 200)], [2.0, 4.0]
     )
-    assert row.lines[1].get_ydata()[0] == 10.0
+    assert np.asarray(row.lines[1].get_ydata())[0] == 10.0
 
 
 def test_what_was_never_hit_has_no_colour() -> None:
     image = dose_map(fields(), X_NM, Y_NM, 1e7).axes[0].images[0]
 
-    shown = image.get_array()
+    shown: Any = image.get_array()
     assert shown.mask[0, 0]
     assert set(shown.compressed()) == {2.0, 4.0}
     assert shown.shape[1] == 43  # 35 columns with their margin

@@ -1,10 +1,13 @@
 """Several processes at one ledger, some of them killed in the middle."""
 
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 COMMON = """
 import json, os, random, signal, sqlite3, statistics, sys, time
@@ -63,6 +66,60 @@ with opened() as ledger:
         "left": used.left_e_per_nm2,
         "each": ledger.unsettled()[0].reserved_e_per_nm2,
         "median_ms": 1e3 * statistics.median(t for _, _, ts in parts for t in ts),
+    }))
+"""
+
+NEIGHBOURS = """
+# Fields of 1093 nm, 400 nm apart: most of each is hit by two others or more.
+places = {f"region-{k}": 400.0 * k for k in range(4)}
+
+def neighbour(ledger, number, k):
+    return ledger.reserve(
+        frame.model_copy(update={
+            "region": f"region-{(number + k) % 4}", "tilt_deg": (k % 3) * 20.0
+        }),
+        current_pa=150, current_limit_pa=165, boot_id="b", counter=0,
+    )
+
+with opened(3e4) as ledger:
+    for region, x_nm in places.items():
+        ledger.place_region("wire-1", region, x_nm=x_nm, y_nm=0, reason="a test")
+
+def child(number):
+    ledger, accepted, refused = opened(3e4), [], 0
+    for k in range(60):
+        try:
+            accepted.append(neighbour(ledger, number, k).uid)
+        except DoseRefused:
+            refused += 1
+    path.with_suffix(f".{number}").write_text(json.dumps([accepted, refused]))
+
+pids = []
+for number in range(8):
+    pid = os.fork()
+    if pid == 0:
+        try:
+            child(number)
+        except BaseException as error:
+            print(error, file=sys.stderr)
+        finally:
+            os._exit(0)
+    pids.append(pid)
+for pid in pids:
+    os.waitpid(pid, 0)
+parts = [json.loads(path.with_suffix(f".{n}").read_text()) for n in range(8)]
+with opened(3e4) as ledger:
+    tickets = ledger.unsettled()
+    found = ledger.fluence_map("wire-1", cell_nm=8.0)
+    print(json.dumps({
+        "accepted": [uid for uids, _ in parts for uid in uids],
+        "refused": sum(refused for _, refused in parts),
+        "rows": [t.uid for t in tickets],
+        "tickets": [
+            [places[t.exposure.region], t.exposure.tilt_deg, t.reserved_e_per_nm2]
+            for t in tickets
+        ],
+        "most": found.reserved_e_per_nm2.max(),
     }))
 """
 
@@ -126,6 +183,30 @@ def test_eight_processes_never_get_more_than_the_limit(tmp_path: Path) -> None:
     assert abs(report["reserved"] - accepted * report["each"]) < 1e-4
     # And not less than there was: a further one would not have fitted.
     assert report["left"] < report["each"]
+
+
+def test_eight_processes_on_overlapping_regions_fill_no_cell_above_the_limit(
+    tmp_path: Path,
+) -> None:
+    report = run(NEIGHBOURS, tmp_path / "dose.sqlite")
+
+    assert len(report["accepted"]) + report["refused"] == 8 * 60
+    assert sorted(report["accepted"]) == sorted(report["rows"])
+    # Summed up here by projecting points along the row of regions, 2 nm apart, but
+    # where an edge cuts a cell: that is as wide as the uncertainty of a place.
+    half_nm = 512 * 2.134 / 2
+    fluence = []
+    for x in range(-1500, 2800, 2):
+        fields = [
+            (half_nm - abs(x - x_nm) * math.cos(math.radians(tilt_deg)), e_per_nm2)
+            for x_nm, tilt_deg, e_per_nm2 in report["tickets"]
+        ]
+        if all(abs(depth_nm) > 20 for depth_nm, _ in fields):
+            fluence.append(sum(e for depth_nm, e in fields if depth_nm > 0))
+    one = report["tickets"][0][2]
+    assert len(fluence) > 500
+    assert 3e4 - one < max(fluence) <= 3e4
+    assert report["most"] == pytest.approx(max(fluence), abs=1e-3)
 
 
 def test_a_reservation_of_a_killed_process_is_there_or_not_and_never_half(

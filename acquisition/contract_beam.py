@@ -116,6 +116,14 @@ def _second_holder_is_refused(rig: BeamRig) -> str:
     return reason
 
 
+def _only_the_holder_arms(rig: BeamRig) -> str:
+    rig.hold()
+    other = rig.order(wall_s=0.1, session="contract-other")
+    reason = rig.refuses_to_arm(other, "a session that does not hold the lease")
+    rig.arm(rig.order(wall_s=0.1, session=rig.session))
+    return reason
+
+
 def _arms_and_disarms(rig: BeamRig) -> str:
     counter = rig.get("ExposureCounter_RBV")
     rig.hold()
@@ -187,6 +195,11 @@ CONTRACT: Final = Contract(
             "one holder",
             "Lease by another, while the holder beats",
             _second_holder_is_refused,
+        ),
+        Check(
+            "only the holder arms",
+            "Arm that names another session than the holder",
+            _only_the_holder_arms,
         ),
         Check("arms and disarms", "Arm, then Disarm", _arms_and_disarms),
         Check(

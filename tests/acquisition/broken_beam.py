@@ -81,6 +81,9 @@ class SoftBeam:
             order = json.loads(text)
         except ValueError:
             raise Refused("no JSON") from None
+        if order.get("session", "") not in ("", self.holder):
+            if self.breaks != "any session":
+                raise Refused("another session holds the lease")
         for key, (low, high) in NUMBERS.items():
             if self.breaks == "defaults":
                 order.setdefault(key, 1)

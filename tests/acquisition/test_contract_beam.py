@@ -28,6 +28,7 @@ BREAKS = [
     ("refuses, never clamps", "clamps", "dwell_s -0.001: it armed ticket"),
     ("needs limits", "defaults", "without max_time_s: it armed ticket"),
     ("one holder", "any holder", "'contract-other' has the beam"),
+    ("only the holder arms", "any session", "it armed ticket"),
     ("arms and disarms", "no disarm", "is armed"),
     ("dead-man disarms", "slow dead-man", "disarmed 1."),
     ("Blank needs no lease", "blank by lease", "is armed after a Blank"),

@@ -832,7 +832,9 @@ def test_a_disk_that_fills_up_exposes_nothing_that_is_not_charged(
 
     # Nothing on the specimen that is not charged, or counts in full.
     known = {t.uid for t in bench.ledger.unsettled()}
-    known |= {r.ticket for r in bench.ledger.history("wire-1") if r.kind == "settle"}
+    known |= {
+        str(r.ticket) for r in bench.ledger.history("wire-1") if r.kind == "settle"
+    }
     assert set(bench.tickets()) <= known
     assert bench.world.is_at_rest
     connection.execute(f"PRAGMA max_page_count = {most}")

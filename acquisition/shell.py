@@ -38,6 +38,7 @@ _NAMES: Final = (
     "harvest_record",
     "load_protocol",
     "plan_dose",
+    "program_points",
     "resume_program",
     "run_program",
     "swing",

@@ -4,8 +4,8 @@
 
 One row a number: name, value, the band that it should lie in, whether it does, and
 where the band comes from. A paper's number has the band that the paper gives, or that
-of the digits it is printed with; where a paper gives words only, the row says so. A value
-outside is a difference between the simulation and the paper, and is printed as such.
+of the digits it is printed with; where a paper gives words only, the row says so. A
+value outside is a difference between simulation and paper, and is printed as such.
 """
 
 import argparse

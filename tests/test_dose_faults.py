@@ -13,7 +13,8 @@ BENCH = Path(__file__).parents[1] / "bench" / "dose_faults.py"
 @pytest.mark.lab
 @pytest.mark.timeout(240)
 def test_no_blow_overspends_or_leaves_the_beam_on_or_trips_it_falsely() -> None:
-    command = [sys.executable, str(BENCH), "--kills", "5", "--stops", "5", "--json"]
+    command = [sys.executable, str(BENCH), "--kills", "5", "--stops", "5"]
+    command += ["--calm", "3", "--json"]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
 
     assert ended.returncode == 0, ended.stdout + ended.stderr

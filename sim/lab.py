@@ -35,6 +35,7 @@ class Cell(StrEnum):
 
     WAFER = "wafer"
     NANOWIRE = "nanowire"
+    SOLID_STATE = "solid_state"
 
 
 class Specimen(StrEnum):

@@ -11,7 +11,7 @@ from enum import IntEnum
 from pathlib import Path
 from typing import Any, Final
 
-from cryoline.sim.cell_parameters import nanowire, wafer
+from cryoline.sim.cell_parameters import nanowire, solid_state, wafer
 from cryoline.sim.cell_source import CellSource
 from cryoline.sim.clock import ClockMode, SimClock
 from cryoline.sim.errors import RefusedError
@@ -39,6 +39,7 @@ class CellKind(IntEnum):
     WAFER = 0
     NANOWIRE = 1
     RECORDED = 2
+    SOLID_STATE = 3
 
 
 class World:
@@ -138,6 +139,8 @@ class World:
             return CellSource(wafer())
         if cell is CellKind.NANOWIRE:
             return CellSource(nanowire())
+        if cell is CellKind.SOLID_STATE:
+            return CellSource(solid_state())
         if self._recorded is None:
             raise RefusedError(
                 "laboratory: no recorded measurement was given; start it with "

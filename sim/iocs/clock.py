@@ -105,9 +105,8 @@ def _declare_lab(server: InstrumentServer) -> None:
         lose_contact,
         whole=True,
     )
-    panel.set_choice(
-        "Cell", "Mount a fresh cell", ("wafer", "nanowire", "recorded"), mount
-    )
+    cells = ("wafer", "nanowire", "recorded", "solid state")
+    panel.set_choice("Cell", "Mount a fresh cell", cells, mount)
 
 
 def _declare_fault(

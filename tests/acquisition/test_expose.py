@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ from cryoline.acquisition.errors import (
     LedgerError,
     PlanRefused,
 )
-from cryoline.acquisition.expose import expose, expose_once
+from cryoline.acquisition.expose import close_series, expose, expose_once
 from cryoline.acquisition.fluence import (
     fluence_of_charge_e_per_nm2,
     worst_fluence_e_per_nm2,
@@ -54,7 +55,7 @@ from cryoline.devices.errors import (
     ExposureRefused,
     InstrumentUnreachable,
 )
-from cryoline.devices.exposure import Exposure, Outcome
+from cryoline.devices.exposure import Exposure, Outcome, Purpose
 from cryoline.devices.session_beat import SessionBeat
 from cryoline.sim.laboratory import Lab
 
@@ -555,6 +556,58 @@ def test_an_exposure_may_be_interrupted_at_each_of_its_messages(
     bench = Bench(tmp_path, handles_ctrl_c=kind == "ctrl-c twice")
 
     run_matrix(bench, kind)
+
+
+def a_series(bench: Bench) -> Any:
+    """A tracking frame and a map, as a tilt series has them at each tilt."""
+    brief = EXPOSURE.model_copy(update={"dwell_s": 1e-4})  # 26 ms of wall time
+    purposes = (Purpose.TRACKING, Purpose.RECORD)
+    fields = [brief.model_copy(update={"purpose": purpose}) for purpose in purposes]
+
+    @bpp.stage_decorator([bench.haadf])
+    @bpp.run_decorator()
+    def tilts() -> Any:
+        for field in fields:
+            yield from expose(bench.beam, [bench.haadf], field, stream=field.purpose)
+
+    def series() -> Any:
+        yield Msg("preflight", None, fields + fields)  # with room for re-takes
+        yield from tilts()
+
+    return bpp.finalize_wrapper(series(), close_series)
+
+
+@pytest.mark.parametrize("kind", ["exception", "abort"])
+def test_a_series_may_be_ended_at_each_of_its_messages(kind: str, bench: Bench) -> None:
+    """After it no envelope is held, nothing is armed, and the charge is the truth."""
+    ledger = bench.ledger
+    messages: list[str] = []
+    bench.engine.msg_hook = lambda msg: messages.append(msg.command)
+    bench.engine(a_series(bench))
+    assert len(bench.world.log) == 2
+    exposed = set()
+
+    for number in range(len(messages) - 1):
+        began = len(bench.world.log)
+        plan = a_series(bench)
+        seen: list[str] = []
+        if kind == "exception":
+            plan = raising_after(plan, number)
+        else:
+            abort = partial(from_outside, bench.engine.abort)
+            seen = at_message(bench, number, abort)
+        try:
+            bench.engine(plan)
+        except (Boom, RunEngineInterrupted):
+            pass
+        context = f"{kind} at message {number}, {seen}"
+        assert wait_for(lambda: bench.world.is_at_rest), context
+        assert ledger.open_series_left() == [], context
+        used = ledger.usage("wire-1", "region-1")
+        assert used.reserved_e_per_nm2 == 0, context
+        bench.check(context)
+        exposed.add(len(bench.world.log) - began)
+    assert exposed == {0, 1, 2}
 
 
 class Laboratory:

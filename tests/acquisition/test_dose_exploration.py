@@ -38,6 +38,7 @@ from cryoline.devices.exposure import Exposure, ExposureResult, Outcome, Ticket
 
 # Memory, if there is some: what is durable is counted by our own layer.
 FOLDER = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+pytestmark = pytest.mark.timeout(300)  # the computer may be busy
 FRAME = Exposure(
     specimen="wire-1", width_px=256, height_px=256, pixel_nm=2.0, dwell_s=1e-5
 )

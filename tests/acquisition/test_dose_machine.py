@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from unittest import mock
 
 import numpy as np
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -442,7 +443,7 @@ class LedgerMachine(RuleBasedStateMachine):
         return excused
 
 
-TestLedgerMachine: Any = LedgerMachine.TestCase
+TestLedgerMachine: Any = pytest.mark.timeout(600)(LedgerMachine.TestCase)
 TestLedgerMachine.settings = settings(
     max_examples=int(os.environ.get("CRYOLINE_DOSE_EXAMPLES", "500")),
     stateful_step_count=int(os.environ.get("CRYOLINE_DOSE_STEPS", "10")),

@@ -42,6 +42,7 @@ HALF_NM = 64.0
 """Half of a field, 64 pixels of 2 nm."""
 BAND = 1.1
 """The current may rise by so much after it was measured."""
+EXAMPLES = int(os.environ.get("CRYOLINE_DOSE_EXAMPLES", "500"))
 # Memory, if there is some: thousands of commits, and no power fails here.
 FOLDER = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 
@@ -443,9 +444,9 @@ class LedgerMachine(RuleBasedStateMachine):
         return excused
 
 
-TestLedgerMachine: Any = pytest.mark.timeout(600)(LedgerMachine.TestCase)
+TestLedgerMachine: Any = pytest.mark.timeout(300 + EXAMPLES)(LedgerMachine.TestCase)
 TestLedgerMachine.settings = settings(
-    max_examples=int(os.environ.get("CRYOLINE_DOSE_EXAMPLES", "500")),
+    max_examples=EXAMPLES,
     stateful_step_count=int(os.environ.get("CRYOLINE_DOSE_STEPS", "10")),
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],

@@ -160,7 +160,7 @@ def test_a_place_that_is_none(ledger: DoseLedger, x_nm: float) -> None:
 @pytest.mark.parametrize("reason", ["", " ", "\n\t"])
 def test_a_decision_without_a_reason(ledger: DoseLedger, reason: str) -> None:
     ticket = reserve(ledger)
-    at = {"boot_id": "boot-1", "counter": 0}
+    at: dict[str, Any] = {"boot_id": "boot-1", "counter": 0}
     where = ("wire-1", "region-1")
     calls: list[Callable[[], object]] = [
         lambda: ledger.set_limit(*where, 1e6, reason=reason),
@@ -177,7 +177,7 @@ def test_a_decision_without_a_reason(ledger: DoseLedger, reason: str) -> None:
 
 
 def test_tickets_and_series_that_nobody_knows(ledger: DoseLedger) -> None:
-    at = {"boot_id": "boot-1", "counter": 0}
+    at: dict[str, Any] = {"boot_id": "boot-1", "counter": 0}
     lost = result(reserve(ledger)).model_copy(update={"ticket_uid": "t-9"})
     unknown_ticket = (
         "dose: ticket 't-9' is not in this ledger; check which data directory the "
@@ -271,7 +271,7 @@ def test_an_instrument_that_does_not_say_who_and_where_it_is(
         f"{counter!r}; without both nothing can be reconciled later. Check BootId_RBV "
         "and ExposureCounter_RBV"
     )
-    at = {"boot_id": boot_id, "counter": counter}
+    at: dict[str, Any] = {"boot_id": boot_id, "counter": counter}
     ticket = reserve(ledger)
 
     def release() -> None:
@@ -284,7 +284,7 @@ def test_an_instrument_that_does_not_say_who_and_where_it_is(
 
 def test_a_counter_of_0_after_a_restart(ledger: DoseLedger) -> None:
     ticket = reserve(ledger, counter=7)
-    restarted = {"boot_id": "boot-2", "counter": 0}
+    restarted: dict[str, Any] = {"boot_id": "boot-2", "counter": 0}
 
     def release() -> None:
         ledger.release(ticket.uid, reason="a test", **restarted)

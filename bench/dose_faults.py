@@ -280,7 +280,7 @@ class Referee:
 
 def _centers_nm(cells: int) -> NDArray[np.float64]:
     """Return where the cells of an axis of the world's map lie."""
-    return (np.arange(cells) - cells / 2 + 0.5) * CELL_NM
+    return np.asarray((np.arange(cells) - cells / 2 + 0.5) * CELL_NM)
 
 
 def _most_around(cells: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -478,7 +478,7 @@ def be_victim(directory: Path, center_nm: tuple[float, float], calm: int) -> Non
 
         return call
 
-    ledger = session.dose.ledger
+    ledger: Any = session.dose.ledger if session.dose else None
     ledger.reserve, ledger.settle = timed(ledger.reserve), timed(ledger.settle)
     sys.stdin.readline()
 

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,7 +24,10 @@ def bead() -> SpecimenVoxels:
 
 def bead_view(**changes) -> View:
     view = undrifted_view(30.0, width_px=128, height_px=96, pixel_nm=2.0, n_frames=2)
-    moved = {"offset_x_nm": np.full(2, -8.0), "offset_y_nm": np.full(2, 30.0)}
+    moved: dict[str, Any] = {
+        "offset_x_nm": np.full(2, -8.0),
+        "offset_y_nm": np.full(2, 30.0),
+    }
     return replace(view, **moved, **changes)
 
 

@@ -15,10 +15,11 @@ from cryoline.analysis.projector import (
     for_each_block,
     from_blocks,
     sensitivity,
+    tiles_of,
     to_blocks,
 )
 
-__all__ = ["Convergence", "Expectation", "columns_of"]
+__all__ = ["Convergence", "Expectation"]
 
 _FIRST_CAPACITY: Final = 8
 
@@ -33,11 +34,6 @@ class Convergence(NamedTuple):
     """Root mean square change in the last iteration, as a part of the volume's."""
     log_likelihood: float
     """Of all counts so far, before the last iteration; without constants."""
-
-
-def columns_of(support: NDArray[np.bool_]) -> NDArray[np.int32]:
-    """Return the (z, x) of a support (z, x) that may hold anything, (n, 2)."""
-    return np.argwhere(support).astype(np.int32)
 
 
 class Expectation:
@@ -60,7 +56,7 @@ class Expectation:
         self.pixels = pixels
         self._threads = threads
         plane = support[:, :, None] if support.ndim == 2 else support
-        self._columns = columns_of(np.asarray(plane.any(axis=2)))
+        self._tiles = tiles_of(np.asarray(plane.any(axis=2)))
         self._allowed: NDArray[np.float32] = np.broadcast_to(plane, shape[1:]).astype(
             np.float32
         )
@@ -116,7 +112,6 @@ class Expectation:
             sensitivity(
                 np.ascontiguousarray(gain),
                 self.pixels,
-                self._columns,
                 np.cos(angles_rad),
                 np.sin(angles_rad),
                 weight,
@@ -151,7 +146,7 @@ class Expectation:
                 self._background[block, :tilts],
                 self._exposure[element],
                 self._weight[element],
-                self._columns,
+                self._tiles,
                 cosines,
                 sines,
                 n_iter,

@@ -1,8 +1,8 @@
 """A row of LANES numbers of one voxel, held in vector registers over all its tilts.
 
 numba turns plain loops over such rows into code that must expect its arrays to
-overlap, and writes each sum back to memory after each tilt. So the two inner loops of
-the projector are written here in the compiler's own terms; nothing else is.
+overlap, and writes each sum back to memory after each tilt. So the inner loops of the
+projector are written here in the compiler's own terms; nothing else is.
 """
 
 from typing import Any, Final
@@ -12,7 +12,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-__all__ = ["LANES", "collect", "spread"]
+__all__ = ["LANES", "collect", "renew", "spread"]
 
 LANES: Final = 64
 """Numbers in a row: four registers of 512 bits, or eight of 256."""
@@ -25,14 +25,15 @@ _INDEX: Final = ir.IntType(64)
 
 
 @intrinsic
-def spread(typing_context, out, where, left, right, volume, first, voxels):  # type: ignore[no-untyped-def]
-    """Add neighbouring rows of the volume, weighted, to two rows of one tilt each.
+def spread(typing_context, out, where, left, right, volume, first, stride, voxels):  # type: ignore[no-untyped-def]
+    """Add rows of the volume, weighted, to two rows of one tilt each.
 
     out[where[j] : + LANES] += left[j] * row j, and right[j] * row j to the next LANES
-    numbers; row j is volume[first + j * LANES : + LANES], all arrays flat. Two rows of
+    numbers; row j is volume[first + j * stride : + LANES], all arrays flat. Two rows of
     out are held in registers while the voxels go to them, or move on by one.
     """
-    signature = types.void(out, where, left, right, volume, types.intp, types.intp)
+    number = types.intp
+    signature = types.void(out, where, left, right, volume, number, number, number)
 
     def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
         out, where, left, right, volume = _data(context, builder, signature, args)
@@ -52,7 +53,7 @@ def spread(typing_context, out, where, left, right, volume, first, voxels):  # t
 
         fetch(low, builder.load(here))
         fetch(high, _next(builder, builder.load(here)))
-        with cgutils.for_range(builder, args[6]) as loop:
+        with cgutils.for_range(builder, args[7]) as loop:
             place, before = (
                 builder.load(builder.gep(where, [loop.index])),
                 builder.load(here),
@@ -69,9 +70,7 @@ def spread(typing_context, out, where, left, right, volume, first, voxels):  # t
                         fetch(low, place)
                 fetch(high, _next(builder, place))
                 builder.store(place, here)
-            begin = builder.add(
-                args[5], builder.mul(loop.index, ir.Constant(_INDEX, LANES))
-            )
+            begin = builder.add(args[5], builder.mul(loop.index, args[6]))
             row = _load(builder, volume, begin)
             for weights, registers in ((left, low), (right, high)):
                 weight = _same(
@@ -117,6 +116,58 @@ def collect(typing_context, out, first, where, left, right, rows, tilts):  # typ
         for part, total in enumerate(sums):
             pointer = _pointer(builder, out, args[1], part)
             builder.store(builder.load(total), pointer, align=_ALIGN)
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@intrinsic
+def renew(typing_context, out, where, left, right, ratio, first, old, rows, report):  # type: ignore[no-untyped-def]
+    """Multiply rows by a weighted sum of two neighbouring rows, past the caches.
+
+    out[where[j] : + LANES] = row j of old * (left[j] * ratio[first : + LANES] +
+    right[j] * the next LANES numbers), all arrays flat, for the first ``rows`` of old.
+    Adds the squares of what changed and of what came to report[: 2 * LANES]. ``out``
+    must lie on a multiple of 64 bytes: it is not read, nor kept in a cache.
+    """
+    number = types.intp
+    signature = types.void(out, where, left, right, ratio, number, old, number, report)
+
+    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        out, where, left, right, ratio, old, report = _data(
+            context, builder, signature, args
+        )
+        low = _load(builder, ratio, args[5])
+        high = _load(builder, ratio, _next(builder, args[5]))
+        start = ir.Constant(_INDEX, 0)
+        moved, there = _registers(builder), _registers(builder)
+        bypass = builder.module.add_metadata([ir.Constant(ir.IntType(32), 1)])
+        with cgutils.for_range(builder, args[7]) as loop:
+            place = builder.load(builder.gep(where, [loop.index]))
+            one, two = (
+                _same(builder, builder.load(builder.gep(weights, [loop.index])))
+                for weights in (left, right)
+            )
+            begin = builder.mul(loop.index, ir.Constant(_INDEX, LANES))
+            for part, was in enumerate(_load(builder, old, begin)):
+                factor = _fma(builder, two, high[part], builder.fmul(one, low[part]))
+                new = builder.fmul(was, factor)
+                off = builder.fsub(new, was)
+                for sums, value in ((moved, off), (there, new)):
+                    total = _fma(builder, value, value, builder.load(sums[part]))
+                    builder.store(total, sums[part])
+                store = builder.store(
+                    new, _pointer(builder, out, place, part), align=4 * _WIDTH
+                )
+                store.set_metadata("nontemporal", bypass)
+        for sums, begin in ((moved, start), (there, _next(builder, start))):
+            before = _load(builder, report, begin)
+            for part, total in enumerate(sums):
+                builder.store(
+                    builder.fadd(before[part], builder.load(total)),
+                    _pointer(builder, report, begin, part),
+                    align=_ALIGN,
+                )
         return context.get_dummy_value()
 
     return signature, generate

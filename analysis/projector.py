@@ -10,6 +10,9 @@ of LANES slices, these innermost: the weights of a voxel are found once a block,
 the inner loops run over contiguous numbers. A block is the work of one thread from
 the first iteration to the last, so results are the same to the bit whatever the
 number of threads.
+
+A block is walked through in tiles of a few voxels along z and x: a tile, and the rows
+of a tilt that it falls on, stay in the nearest cache.
 """
 
 import math
@@ -26,12 +29,14 @@ from cryoline.analysis.lanes import LANES, collect, spread
 __all__ = [
     "LANES",
     "PADDING",
+    "aligned",
     "back",
     "em",
     "for_each_block",
     "forward",
     "from_blocks",
     "sensitivity",
+    "tiles_of",
     "to_blocks",
 ]
 
@@ -39,18 +44,36 @@ PADDING: Final = 4
 """Rows of a projection beyond its pixels: one before them, one after, whose contents
 are halves that leave the detector, and two for what falls beside it."""
 
-_RUN: Final = 32
-"""Voxels along x that are projected together: their rows stay in the nearest cache."""
+_TILE: Final = 8
+"""Voxels along z and along x: 16 kB of LANES slices, half of the nearest cache."""
+
+_LINE: Final = 64
+"""Bytes of a line of the cache."""
 
 _SMALLEST: Final = np.float32(1e-12)
 """Expected counts are at least this: a count where none can be must not divide by 0."""
+
+
+def tiles_of(support: NDArray[np.bool_]) -> NDArray[np.int32]:
+    """Return the first (z, x) of each tile where a support (z, x) allows anything."""
+    z, x = np.nonzero(support)
+    tiles = np.unique(np.stack([z, x], axis=1) // _TILE, axis=0)
+    return np.ascontiguousarray(tiles * _TILE, np.int32)
+
+
+def aligned(shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """Return zeros that begin with a line of the cache: no row straddles two."""
+    size = math.prod(shape)
+    room = np.zeros(size + _LINE // 4, np.float32)
+    first = (-room.ctypes.data % _LINE) // 4
+    return room[first : first + size].reshape(shape)
 
 
 def to_blocks(array: NDArray[Any]) -> NDArray[np.float32]:
     """Return (element, a, b, y) as (element * block, a, b, LANES), padded with 0."""
     elements, rows, columns, slices = array.shape
     blocks = -(-slices // LANES)
-    out = np.zeros((elements, blocks, rows, columns, LANES), np.float32)
+    out = aligned((elements, blocks, rows, columns, LANES))
     for block in range(blocks):
         part = array[..., block * LANES : (block + 1) * LANES]
         out[:, block, :, :, : part.shape[-1]] = part
@@ -126,7 +149,7 @@ def _places(
 @njit(cache=True, nogil=True)
 def forward(
     volume: NDArray[np.float32],
-    columns: NDArray[np.int32],
+    tiles: NDArray[np.int32],
     cosines: NDArray[np.float64],
     sines: NDArray[np.float64],
     out: NDArray[np.float32],
@@ -134,52 +157,52 @@ def forward(
     """Project a block.
 
     volume: (z, x, LANES)
-    columns: (n, 2), the (z, x) that may hold anything
+    tiles: as `tiles_of` finds them; the volume is 0 beside them
     out: (tilt, 1 + u + 3, LANES), overwritten; the padding catches what leaves the
         detector, and means nothing
     """
     middle_z, middle_x = (volume.shape[0] - 1) / 2, (volume.shape[1] - 1) / 2
     tilts, rows = out.shape[0], out.shape[1]
     middle, last, beside = (rows - PADDING + 1) / 2, rows - PADDING, rows - 2
-    where = np.empty(_RUN, np.int64)
-    left, right = np.empty(_RUN, np.float32), np.empty(_RUN, np.float32)
-    numbers, sums = volume.reshape(-1), out.reshape(-1)
+    where = np.empty(_TILE, np.int64)
+    left, right = np.empty(_TILE, np.float32), np.empty(_TILE, np.float32)
+    room = np.empty((_TILE * _TILE + 1) * LANES, np.float32)
+    skip = (-room.ctypes.data % _LINE) // 4
+    tile = room[skip : skip + _TILE * _TILE * LANES].reshape(_TILE, _TILE, LANES)
+    numbers, sums = tile.reshape(-1), out.reshape(-1)
     out[:] = 0
-    c = 0
-    while c < columns.shape[0]:
-        i, j = columns[c, 0], columns[c, 1]
-        n = _run(columns, c)
-        first = (i * volume.shape[1] + j) * LANES
+    for t in range(tiles.shape[0]):
+        first_z, first_x = tiles[t, 0], tiles[t, 1]
+        nz = min(_TILE, volume.shape[0] - first_z)
+        nx = min(_TILE, volume.shape[1] - first_x)
+        # In one piece: rows a power of two apart would throw each other out.
+        for i in range(nz):
+            tile[i, :nx] = volume[first_z + i, first_x : first_x + nx]
         for a in range(tilts):
-            start = (i - middle_z) * sines[a] + middle
-            for m in range(n):
-                u = (j + m - middle_x) * cosines[a] + start
-                slot, share = _slot(u, last, beside)
-                where[m] = (a * rows + slot) * LANES
-                right[m] = share
-                left[m] = np.float32(1) - share
-            spread(sums, where, left, right, numbers, first, n)
-        c += n
-
-
-@njit(cache=True, nogil=True)
-def _run(columns: NDArray[np.int32], first: int) -> int:
-    """Return how many columns from the first on are neighbours along x."""
-    n = 1
-    while (
-        n < _RUN
-        and first + n < columns.shape[0]
-        and columns[first + n, 0] == columns[first, 0]
-        and columns[first + n, 1] == columns[first, 1] + n
-    ):
-        n += 1
-    return n
+            # Along the axis that is nearer to the ray: the sums change less often.
+            is_steep = abs(cosines[a]) > abs(sines[a])
+            if is_steep:
+                lines, n, stride, apart = nx, nz, _TILE * LANES, LANES
+                along, across = sines[a], cosines[a]
+            else:
+                lines, n, stride, apart = nz, nx, LANES, _TILE * LANES
+                along, across = cosines[a], sines[a]
+            start = (first_z - middle_z) * sines[a] + middle
+            start += (first_x - middle_x) * cosines[a]
+            for line in range(lines):
+                for m in range(n):
+                    slot, share = _slot(start + m * along, last, beside)
+                    where[m] = (a * rows + slot) * LANES
+                    right[m] = share
+                    left[m] = np.float32(1) - share
+                spread(sums, where, left, right, numbers, line * apart, stride, n)
+                start += across
 
 
 @njit(cache=True, nogil=True)
 def back(
     padded: NDArray[np.float32],
-    columns: NDArray[np.int32],
+    tiles: NDArray[np.int32],
     cosines: NDArray[np.float64],
     sines: NDArray[np.float64],
     out: NDArray[np.float32],
@@ -187,18 +210,20 @@ def back(
     """Write a block's back projection, the exact adjoint of `forward`.
 
     padded: (tilt, 1 + u + 3, LANES), its padding 0
-    out: (z, x, LANES); only the columns are written
+    out: (z, x, LANES); only the tiles are written
     """
     middle_z, middle_x = (out.shape[0] - 1) / 2, (out.shape[1] - 1) / 2
     tilts, rows = padded.shape[0], padded.shape[1]
     where = np.empty(tilts, np.int64)
     left, right = np.empty(tilts, np.float32), np.empty(tilts, np.float32)
     sums, numbers = out.reshape(-1), padded.reshape(-1)
-    for c in range(columns.shape[0]):
-        i, j = columns[c, 0], columns[c, 1]
-        _places(i - middle_z, j - middle_x, cosines, sines, rows, where, left, right)
-        first = (i * out.shape[1] + j) * LANES
-        collect(sums, first, where, left, right, numbers, tilts)
+    for t in range(tiles.shape[0]):
+        for j in range(tiles[t, 1], min(tiles[t, 1] + _TILE, out.shape[1])):
+            for i in range(tiles[t, 0], min(tiles[t, 0] + _TILE, out.shape[0])):
+                z, x = i - middle_z, j - middle_x
+                _places(z, x, cosines, sines, rows, where, left, right)
+                first = (i * out.shape[1] + j) * LANES
+                collect(sums, first, where, left, right, numbers, tilts)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -248,7 +273,7 @@ def em(
     background: NDArray[np.float32],
     exposure: NDArray[np.float32],
     weight: NDArray[np.float32],
-    columns: NDArray[np.int32],
+    tiles: NDArray[np.int32],
     cosines: NDArray[np.float64],
     sines: NDArray[np.float64],
     n_iter: int,
@@ -256,7 +281,7 @@ def em(
 ) -> None:
     """Improve a block by n_iter multiplicative steps (EM), in place.
 
-    volume: (z, x, LANES), >= 0, 0 outside the columns
+    volume: (z, x, LANES), >= 0, 0 beside the tiles
     counts, background: (tilt, u, LANES), >= 0
     exposure: (tilt,), counts expected per unit of projected volume
     weight: (z, x), the back projection of the exposure
@@ -264,8 +289,10 @@ def em(
         log-likelihood before it
     """
     tilts, rows = counts.shape[0], counts.shape[1] + PADDING
-    padded = np.zeros((tilts, rows, LANES), np.float32)
-    numbers = padded.reshape(-1)
+    room = np.zeros((tilts * rows + 1) * LANES, np.float32)
+    skip = (-room.ctypes.data % _LINE) // 4
+    numbers = room[skip : skip + tilts * rows * LANES]
+    padded = numbers.reshape(tilts, rows, LANES)
     where = np.empty(tilts, np.int64)
     left, right = np.empty(tilts, np.float32), np.empty(tilts, np.float32)
     step = np.empty(LANES, np.float32)
@@ -273,28 +300,28 @@ def em(
     middle_z, middle_x = (volume.shape[0] - 1) / 2, (volume.shape[1] - 1) / 2
     for n in range(n_iter):
         is_last = n == n_iter - 1
-        forward(volume, columns, cosines, sines, padded)
+        forward(volume, tiles, cosines, sines, padded)
         if is_last:
             report[2] = _log_likelihood(counts, background, exposure, padded)
         _ratio(counts, background, exposure, padded)
-        for c in range(columns.shape[0]):
-            i, j = columns[c, 0], columns[c, 1]
-            if weight[i, j] <= 0:
-                volume[i, j, :] = 0
-                continue
-            _places(
-                i - middle_z, j - middle_x, cosines, sines, rows, where, left, right
-            )
-            collect(step, 0, where, left, right, numbers, tilts)
-            scale = np.float32(1) / weight[i, j]
-            if is_last:
-                for s in range(LANES):
-                    old = volume[i, j, s]
-                    new = old * (step[s] * scale)
-                    moved[s] += (new - old) * (new - old)
-                    there[s] += new * new
-            for s in range(LANES):
-                volume[i, j, s] *= step[s] * scale
+        for t in range(tiles.shape[0]):
+            for j in range(tiles[t, 1], min(tiles[t, 1] + _TILE, volume.shape[1])):
+                for i in range(tiles[t, 0], min(tiles[t, 0] + _TILE, volume.shape[0])):
+                    if weight[i, j] <= 0:
+                        volume[i, j, :] = 0
+                        continue
+                    z, x = i - middle_z, j - middle_x
+                    _places(z, x, cosines, sines, rows, where, left, right)
+                    collect(step, 0, where, left, right, numbers, tilts)
+                    scale = np.float32(1) / weight[i, j]
+                    if is_last:
+                        for s in range(LANES):
+                            old = volume[i, j, s]
+                            new = old * (step[s] * scale)
+                            moved[s] += (new - old) * (new - old)
+                            there[s] += new * new
+                    for s in range(LANES):
+                        volume[i, j, s] *= step[s] * scale
     report[0], report[1] = moved.sum(), there.sum()
 
 
@@ -302,7 +329,6 @@ def em(
 def sensitivity(
     exposure: NDArray[np.float32],
     pixels: int,
-    columns: NDArray[np.int32],
     cosines: NDArray[np.float64],
     sines: NDArray[np.float64],
     out: NDArray[np.float32],
@@ -313,16 +339,16 @@ def sensitivity(
     """
     middle_z, middle_x = (out.shape[0] - 1) / 2, (out.shape[1] - 1) / 2
     middle_u = (pixels + 1) / 2
-    for c in range(columns.shape[0]):
-        i, j = columns[c, 0], columns[c, 1]
-        total = np.float32(0)
-        for a in range(cosines.size):
-            u = (j - middle_x) * cosines[a] + (i - middle_z) * sines[a] + middle_u
-            k, right = _slot(u, pixels, -2)
-            share = np.float32(0)
-            if 1 <= k <= pixels:
-                share += np.float32(1) - right
-            if 0 <= k < pixels:
-                share += right
-            total += exposure[a] * share
-        out[i, j] += total
+    for i in range(out.shape[0]):
+        for j in range(out.shape[1]):
+            total = np.float32(0)
+            for a in range(cosines.size):
+                u = (j - middle_x) * cosines[a] + (i - middle_z) * sines[a] + middle_u
+                k, right = _slot(u, pixels, -2)
+                share = np.float32(0)
+                if 1 <= k <= pixels:
+                    share += np.float32(1) - right
+                if 0 <= k < pixels:
+                    share += right
+                total += exposure[a] * share
+            out[i, j] += total

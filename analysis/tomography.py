@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from cryoline.analysis.errors import KernelInputError
-from cryoline.analysis.expectation import Convergence, Expectation, columns_of
+from cryoline.analysis.expectation import Convergence, Expectation
 from cryoline.analysis.projector import (
     LANES,
     PADDING,
@@ -25,6 +25,7 @@ from cryoline.analysis.projector import (
     for_each_block,
     forward,
     from_blocks,
+    tiles_of,
     to_blocks,
 )
 from cryoline.analysis.tomography_input import (
@@ -81,7 +82,7 @@ def project(
     values = with_element("volume", volume, _VOLUME, negative=True)
     angles = radians(angles_deg)
     _, nz, nx, slices = values.shape
-    columns = columns_of(np.ones((nz, nx), bool))
+    tiles = tiles_of(np.ones((nz, nx), bool))
     blocks = to_blocks(values)
     pixels = width or nx
     shape = (len(blocks), angles.size, pixels + PADDING, LANES)
@@ -89,7 +90,7 @@ def project(
     cosines, sines = np.cos(angles), np.sin(angles)
 
     def work(block: int) -> None:
-        forward(blocks[block], columns, cosines, sines, padded[block])
+        forward(blocks[block], tiles, cosines, sines, padded[block])
 
     for_each_block(work, range(len(blocks)), threads)
     return _like(volume, from_blocks(padded[:, :, 1 : 1 + pixels], slices))
@@ -115,13 +116,13 @@ def backproject(
             f"a volume of {slices} slices doesn't fit projections of "
             f"{values.shape[3]}; y is the same in both"
         )
-    columns = columns_of(np.ones((nz, nx), bool))
+    tiles = tiles_of(np.ones((nz, nx), bool))
     padded = to_blocks(np.pad(values, ((0, 0), (0, 0), (1, PADDING - 1), (0, 0))))
     blocks = np.zeros((len(padded), nz, nx, LANES), np.float32)
     cosines, sines = np.cos(angles), np.sin(angles)
 
     def work(block: int) -> None:
-        back(padded[block], columns, cosines, sines, blocks[block])
+        back(padded[block], tiles, cosines, sines, blocks[block])
 
     for_each_block(work, range(len(blocks)), threads)
     return _like(projections, from_blocks(blocks, slices))

@@ -24,7 +24,12 @@ def program_points(raw: Any, uid: str) -> Any:
     if not tables:
         raise CryolineError(f"no run of program {uid} in this catalog")
     table = pd.concat(tables, ignore_index=True)
-    (column,) = (name for name in table.columns if name.endswith("_point_index"))
+    # Beside each column stands that of its time stamps, whose name begins with ts_.
+    (column,) = (
+        name
+        for name in table.columns
+        if name.endswith("_point_index") and not name.startswith("ts_")
+    )
     table = table.sort_values(column, ignore_index=True)
     wrong = table.index[table[column] != range(len(table))]
     if len(wrong):

@@ -40,7 +40,7 @@ PROTOCOL = "s0-25"
 FACTOR = 200.0
 """Slow enough that the program outlasts the kills; the end is run at 1e5."""
 RUNNING, FINISHED = 2, 3
-STARTUP_S = 60.0
+STARTUP_S = 180.0
 COLLECTING_S = 3.0
 """After how much collecting at most a session is killed."""
 NOISE_V = 1e-3

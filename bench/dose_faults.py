@@ -46,6 +46,7 @@ BEAM_OFF_S = 0.5
 OVERHEAD_SHARE = 0.03
 SPECIMEN = "bench-wire"
 TILT_DEG = 30.0
+OPENING_S = 300.0
 LOST_MAX = 5
 CALM = 15
 """Exposures that nobody disturbs, whose overhead is measured."""
@@ -111,6 +112,7 @@ class Victim:
 
     def __init__(self, lab: Lab, tally: Tally, calm: int = 0) -> None:
         self._tally = tally
+        self.has_begun = False
         command = [sys.executable, __file__, "--victim", str(lab.directory)]
         center = [str(nm) for nm in place_nm(lab)]
         self._process = subprocess.Popen(
@@ -121,7 +123,7 @@ class Victim:
             text=True,
         )
         self._entered: dict[str, threading.Event] = {
-            name: threading.Event() for name in (*PHASES, "calm")
+            name: threading.Event() for name in (*PHASES, "calm", "opened")
         }
         threading.Thread(target=self._listen, daemon=True).start()
 
@@ -137,7 +139,10 @@ class Victim:
                 self._entered[word].set()
 
     def go(self) -> None:
-        """Let it begin; until then it has only opened its session."""
+        """Let it begin, once it has opened its session; that may take long."""
+        if not self._entered["opened"].wait(OPENING_S):
+            raise Lost("the session never opened")
+        self.has_begun = True
         if self._process.stdin is not None:
             self._process.stdin.write("go\n")
             self._process.stdin.flush()
@@ -366,10 +371,11 @@ def run(
                 if victim is None or not victim.is_alive:
                     # The next one opens its session meanwhile, which takes seconds.
                     victim, waiting = waiting, Victim(lab, tally)
-                    victim.go()
-                    if calm and not tally.extra_s:
-                        victim.await_phase("calm")
                 try:
+                    if not victim.has_begun:
+                        victim.go()
+                        if calm and not tally.extra_s:
+                            victim.await_phase("calm")
                     _strike(victim, phase, number, rng, referee)
                 except Lost as error:
                     print(f"{error}; the next one goes on", file=sys.stderr)
@@ -480,6 +486,7 @@ def be_victim(directory: Path, center_nm: tuple[float, float], calm: int) -> Non
 
     ledger: Any = session.dose.ledger if session.dose else None
     ledger.reserve, ledger.settle = timed(ledger.reserve), timed(ledger.settle)
+    say("opened")
     sys.stdin.readline()
 
     @bpp.run_decorator(md={"specimen": SPECIMEN})

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from bluesky import RunEngine
 from bluesky.utils import Msg
@@ -16,11 +17,17 @@ from cryoline.acquisition import (
     custody_guard,
     cycle,
     harvest,
+    program_points,
     resume_program,
     unfinished,
 )
 from cryoline.acquisition.custody import CustodyRecord
-from cryoline.acquisition.errors import JournalError, PlanRefused, ProtocolError
+from cryoline.acquisition.errors import (
+    CryolineError,
+    JournalError,
+    PlanRefused,
+    ProtocolError,
+)
 from cryoline.acquisition.journal import Journal
 from cryoline.acquisition.journal_recovery import close_interrupted
 from cryoline.acquisition.unfinished import find_program
@@ -285,3 +292,36 @@ def test_find_program_is_a_message_of_the_session(tmp_path: Path) -> None:
         return (yield Msg("find_program", None, channel.program_uid.get()))
 
     assert session.engine(plan()).plan_result.next_point == 5
+
+
+class Catalog:
+    """What Tiled's catalog is asked: runs by a query, and their tables."""
+
+    def __init__(self, *tables: list[int]) -> None:
+        self.tables = tables
+
+    def search(self, query: Any) -> dict[str, Any]:
+        return {str(k): Catalog(table) for k, table in enumerate(self.tables)}
+
+    def __getitem__(self, key: str) -> "Catalog":
+        return self
+
+    @property
+    def base(self) -> "Catalog":
+        return self
+
+    def read(self) -> pd.DataFrame:
+        (rows,) = self.tables
+        return pd.DataFrame(
+            {"pot_point_index": rows, "ts_pot_point_index": [0.0] * len(rows)}
+        )
+
+
+def test_the_points_of_a_program_are_the_union_of_its_runs_each_once() -> None:
+    whole = program_points(Catalog([3, 4], [0, 1, 2], []), "uid")
+    assert whole["pot_point_index"].tolist() == [0, 1, 2, 3, 4]
+    for tables in ([0, 1], [3]), ([0, 1], [1, 2]):
+        with pytest.raises(CryolineError, match="missing or occurs twice in its 2"):
+            program_points(Catalog(*tables), "uid")
+    with pytest.raises(CryolineError, match="no run of program uid"):
+        program_points(Catalog(), "uid")

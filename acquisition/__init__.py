@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from cryoline.acquisition.harvest_plan import harvest, harvest_record
     from cryoline.acquisition.low_dose_areas import DisplacedArea
     from cryoline.acquisition.operator_step import confirm
-    from cryoline.acquisition.program_points import program_points
+    from cryoline.acquisition.program_union import program_points
     from cryoline.acquisition.program_run import run_program
     from cryoline.acquisition.protocol import HarvestAt, Protocol
     from cryoline.acquisition.protocol_files import load_protocol, shipped_protocols
@@ -118,7 +118,7 @@ _WHERE = {
     "load_route": "routes",
     "open_session": "session",
     "plan_dose": "dose_plan",
-    "program_points": "program_points",
+    "program_points": "program_union",
     "resume_program": "resume",
     "run_program": "program_run",
     "shipped_protocols": "protocol_files",

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from cryoline.acquisition.harvest_plan import harvest, harvest_record
     from cryoline.acquisition.low_dose_areas import DisplacedArea
     from cryoline.acquisition.operator_step import confirm
-    from cryoline.acquisition.program_union import program_points
     from cryoline.acquisition.program_run import run_program
+    from cryoline.acquisition.program_union import program_points
     from cryoline.acquisition.protocol import HarvestAt, Protocol
     from cryoline.acquisition.protocol_files import load_protocol, shipped_protocols
     from cryoline.acquisition.resume import resume_program

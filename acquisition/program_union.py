@@ -31,7 +31,7 @@ def program_points(raw: Any, uid: str) -> Any:
         if name.endswith("_point_index") and not name.startswith("ts_")
     )
     table = table.sort_values(column, ignore_index=True)
-    wrong = table.index[table[column] != range(len(table))]
+    wrong = table.index[table[column] != table.index]
     if len(wrong):
         raise CryolineError(
             f"program {uid}: point {wrong[0]} is missing or occurs twice in its "

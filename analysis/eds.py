@@ -121,6 +121,8 @@ class NetCounts:
     net_sigma: NDArray[np.float64]
     continuum: NDArray[np.float64]
     """The polynomial's part of the background."""
+    net_covariance: NDArray[np.float64]
+    """(element, element): elements share side windows, and each other's tails."""
 
     @property
     def peak_to_background(self) -> NDArray[np.float64]:
@@ -171,8 +173,11 @@ def net_counts(
     windows: Sequence[Window],
     *,
     energy_per_channel_ev: float = ENERGY_PER_CHANNEL_EV,
+    offset_ev: float = 0.0,
 ) -> NetCounts:
     """Return each element's own counts in its window of a spectrum (channel,).
+
+    offset_ev: where the first channel begins
 
     1. The continuum is a polynomial through the mean densities of the side windows,
        of degree 1 at the most, so that its error is that of their counts.
@@ -182,10 +187,11 @@ def net_counts(
     Raises KernelInputError if a side window lies outside the spectrum.
     """
     (counts,) = equal_columns(float, spectrum=spectrum)
-    centres_ev: NDArray[np.float64] = np.arange(0.5, counts.size) * float(
+    centres_ev: NDArray[np.float64] = offset_ev + np.arange(0.5, counts.size) * float(
         energy_per_channel_ev
     )
-    gross, continuum, variance = np.empty((3, len(windows)))
+    gross, continuum = np.empty((2, len(windows)))
+    rows = np.empty((len(windows), counts.size))  # a window less its continuum
     edges_ev: list[tuple[float, float]] = []  # of the whole channels of each window
     for row, window in enumerate(windows):
         inside = (centres_ev >= window.low_ev) & (centres_ev < window.high_ev)
@@ -197,24 +203,28 @@ def net_counts(
         channels = np.flatnonzero(inside)
         edges_ev.append(
             (
-                float(channels[0] * energy_per_channel_ev),
-                float((channels[-1] + 1) * energy_per_channel_ev),
+                float(offset_ev + channels[0] * energy_per_channel_ev),
+                float(offset_ev + (channels[-1] + 1) * energy_per_channel_ev),
             )
         )
         gross[row] = counts[inside].sum()
-        continuum[row], variance[row] = _continuum(counts, centres_ev, inside, window)
+        below = _continuum_weights(centres_ev, inside, window)
+        continuum[row] = max(float(below @ counts), 0.0)
+        rows[row] = inside - below
     parts = np.array([[_part(line, *edges) for line in windows] for edges in edges_ev])
     solve = np.linalg.inv(parts)
-    own = np.diag(parts)
-    net = own * (solve @ (gross - continuum))
-    spread = (own[:, None] * solve) ** 2 @ (gross + variance)
+    to_net = np.diag(parts)[:, None] * solve
+    net = to_net @ (gross - continuum)
+    weights = to_net @ rows
+    covariance = (weights * counts) @ weights.T
     return NetCounts(
         tuple(window.element for window in windows),
         gross,
         gross - net,
         net,
-        np.sqrt(spread),
+        np.sqrt(np.diag(covariance)),
         continuum,
+        covariance,
     )
 
 
@@ -272,14 +282,11 @@ def _count(y, x, channel, classes, counts, spectrum):  # type: ignore[no-untyped
             counts[number, y[event], x[event]] += 1
 
 
-def _continuum(
-    counts: NDArray[np.float64],
-    centres_ev: NDArray[np.float64],
-    inside: NDArray[np.bool_],
-    window: Window,
-) -> tuple[float, float]:
-    """Return the continuum's counts in a window, and their variance."""
-    middles, densities, variances = [], [], []
+def _continuum_weights(
+    centres_ev: NDArray[np.float64], inside: NDArray[np.bool_], window: Window
+) -> NDArray[np.float64]:
+    """Return each channel's weight (channel,) in the continuum of a window."""
+    middles, sides = [], []
     for low_ev, high_ev in window.sides_ev:
         side = (centres_ev >= low_ev) & (centres_ev < high_ev)
         if not side.any():
@@ -288,19 +295,16 @@ def _continuum(
                 "outside the spectrum"
             )
         middles.append(centres_ev[side].mean())
-        densities.append(counts[side].mean())
-        variances.append(counts[side].sum() / side.sum() ** 2)
-    size, centre = inside.sum(), centres_ev[inside].mean()
+        sides.append(side / side.sum())
     if window.degree == 0 or len(middles) == 1:
-        weights = np.full(len(middles), 1.0 / len(middles))
+        shares = np.full(len(middles), 1.0 / len(middles))
     else:
         # The straight line through both sides, at the window's middle: over the
         # window its mean is its middle.
         low, high = middles[0], middles[-1]
-        upper = (centre - low) / (high - low)
-        weights = np.array([1.0 - upper, upper])
-    value = float(size * (weights @ np.array(densities)))
-    return max(value, 0.0), float(size**2 * (weights**2 @ np.array(variances)))
+        upper = (centres_ev[inside].mean() - low) / (high - low)
+        sides, shares = [sides[0], sides[-1]], np.array([1.0 - upper, upper])
+    return np.asarray(inside.sum() * (shares @ np.array(sides)))
 
 
 def _part(line: Window, low_ev: float, high_ev: float) -> float:

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from cryoline.analysis.derived_run import INTEGER, Column, DerivedRun, Emit
 from cryoline.analysis.eds import HE_2021, Events, element_maps
+from cryoline.analysis.eds_stream import EdsStream, EdsTilt
 from cryoline.analysis.errors import StreamError
-from cryoline.analysis.live_eds import EdsStream, EdsTilt
 from cryoline.analysis.volume import (
     SeriesVolume,
     VolumeSettings,

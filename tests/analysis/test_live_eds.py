@@ -15,6 +15,7 @@ from cryoline.sim.specimen_voxels import list_voxels
 from cryoline.sim.tilt_render import render_tilt_series
 
 ANGLES_DEG = (0.0, 30.0)
+FRAMES = 22
 # Net counts in the windows, N = 1, at 1/25 of 1.97e6 e/nm2: first-principles yields of
 # the simulated laboratory's validation table.
 NET = {"Si": 11_901, "O": 4804, "F": 2888, "C": 1525}
@@ -42,6 +43,9 @@ def content(series):
         for name in ("y", "x", "channel", "quadrant"):
             values = np.concatenate([getattr(tilt, name) for tilt in series])
             entry[f"events/{name}"] = values
+        frames = [tilt.frame + FRAMES * k for k, tilt in enumerate(series)]
+        entry["events/frame"] = np.concatenate(frames)
+        entry["live_time_s"] = np.concatenate([tilt.live_time_s for tilt in series])
         entry["spectrum/data"] = np.stack([tilt.spectrum for tilt in series])
     return file.getvalue()
 
@@ -57,6 +61,8 @@ def documents(series, *, resource=True, beyond=0, charge_c=(1e-9, 1e-9), **asked
         "eds_first_event": whole,
         "eds_last_event": whole,
         "eds_live_time_s": number,
+        "eds_first_frame": whole,
+        "eds_frame_count": whole,
         "beam_charge_c": number,
     }
     stream = run.compose_descriptor(name="primary", data_keys=keys)
@@ -74,13 +80,16 @@ def documents(series, *, resource=True, beyond=0, charge_c=(1e-9, 1e-9), **asked
             },
         )
     first = 0
-    for tilt_deg, tilt, charge in zip(ANGLES_DEG, series, charge_c, strict=True):
-        last = first + len(tilt) + beyond
+    tilts = zip(ANGLES_DEG, series, charge_c, strict=True)
+    for number, (tilt_deg, tilt, charge) in enumerate(tilts):
+        last = first + len(tilt) + (beyond if number == 1 else 0)
         data = {
             "stage_alpha_deg": tilt_deg,
             "eds_first_event": first,
             "eds_last_event": last,
             "eds_live_time_s": 110.0,
+            "eds_first_frame": FRAMES * number,
+            "eds_frame_count": FRAMES,
             "beam_charge_c": charge,
         }
         yield (
@@ -110,10 +119,47 @@ def derive(docs, content, router=EdsMapsRouter, **options):
     return emitted, saved
 
 
+def rows_of(emitted, column):
+    """Return the rows that have a column."""
+    rows = [doc["data"] for name, doc in emitted if name == "event"]
+    return [row for row in rows if column in row]
+
+
+def test_each_tilt_gives_its_composition_and_how_it_came_to_rest(series, content):
+    emitted, _ = derive(documents(series), content)
+
+    rows = rows_of(emitted, "Si_weight_percent")
+    # The wire's own: 51.8 % by weight of its Si, O, F and C.
+    for row in rows:
+        assert row["Si_weight_percent"] == pytest.approx(51.8, abs=1.6)
+        assert 0.2 < row["Si_weight_percent_sigma"] < 0.6
+        assert row["live_quadrants"] == pytest.approx(4.0, abs=0.1)
+        assert row["live_time_s"] == pytest.approx(114.0, rel=0.01)
+        assert 50 < row["Si_stable_after_s"] < 114
+    one, two = rows
+    ratio = (
+        two["series_Si_weight_percent_sigma"] / one["series_Si_weight_percent_sigma"]
+    )
+    assert ratio == pytest.approx(0.5**0.5, abs=0.03)
+    pages = [doc for name, doc in emitted if name == "event_page"]
+    assert [len(page["seq_num"]) for page in pages] == [FRAMES, FRAMES]
+    last = pages[0]["data"]["Si_weight_percent"][-1]
+    assert last == pytest.approx(one["Si_weight_percent"], rel=1e-12)
+    assert emitted[0][1]["parameters"]["k_factors"]["source"].startswith("standard of")
+
+
+def test_frames_that_the_file_has_not_are_named(series, content):
+    docs = list(documents(series))
+    docs[-2][1]["data"]["eds_frame_count"] = FRAMES + 1
+
+    with pytest.raises(StreamError, match=r"frames 22 to 45 .* was it cut short"):
+        derive(docs, content)
+
+
 def test_each_tilt_gives_its_maps_and_net_counts(series, content):
     emitted, saved = derive(documents(series), content)
 
-    rows = [doc["data"] for name, doc in emitted if name == "event"]
+    rows = rows_of(emitted, "Si_net")
     assert [row["tilt_deg"] for row in rows] == list(ANGLES_DEG)
     for element, counts in NET.items():
         assert rows[0][f"{element}_net"] == pytest.approx(counts, rel=0.2), element
@@ -131,7 +177,11 @@ def test_every_document_passes_the_validators(series, content):
         validator = event_model.schema_validators[event_model.DocumentNames[name]]
         validator.validate(doc)
     assert emitted[0][1]["quantity"] == "element-maps"
-    assert emitted[-1][1]["num_events"] == {"maps": 2}
+    assert emitted[-1][1]["num_events"] == {
+        "maps": 2,
+        "quantities": 2,
+        "running": 2 * FRAMES,
+    }
 
 
 def test_a_second_pass_gives_the_same(series, content):
@@ -214,9 +264,9 @@ def test_maps_are_made_with_the_windows_that_the_run_asks_for(series, content):
 
     windows_ev = emitted[0][1]["parameters"]["windows_ev"]
     assert windows_ev["Si"] == [1782.0, 1938.0]
-    rows = [doc["data"] for name, doc in emitted if name == "event"]
+    rows = rows_of(emitted, "Si_net")
     usual, _ = derive(documents(series), content, EdsMapsRouter)
-    known = [doc["data"] for name, doc in usual if name == "event"]
+    known = rows_of(usual, "Si_net")
     assert rows[0]["Si_net"] < 0.3 * known[0]["Si_net"]
 
 

@@ -9,6 +9,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from cryoline.analysis.one_tilt import one_tilt
 from cryoline.analysis.projector import (
     LANES,
     em,
@@ -33,7 +34,7 @@ class Convergence(NamedTuple):
     relative_change: float
     """Root mean square change in the last iteration, as a part of the volume's."""
     log_likelihood: float
-    """Of all counts so far, before the last iteration; without constants."""
+    """Of the counts that the last iteration was on, before it; without constants."""
 
 
 class Expectation:
@@ -56,7 +57,8 @@ class Expectation:
         self.pixels = pixels
         self._threads = threads
         plane = support[:, :, None] if support.ndim == 2 else support
-        self._tiles = tiles_of(np.asarray(plane.any(axis=2)))
+        self._plane = np.ascontiguousarray(plane.any(axis=2))
+        self._tiles = tiles_of(self._plane)
         self._allowed: NDArray[np.float32] = np.broadcast_to(plane, shape[1:]).astype(
             np.float32
         )
@@ -154,10 +156,35 @@ class Expectation:
             )
 
         for_each_block(work, range(len(self._blocks)), self._threads)
+        self._report(reports, n_iter)
+
+    def step_on_last(self, strength: float) -> None:
+        """Take one step on the tilt that came last, on it alone."""
+        tilt = self.tilts - 1
+        angle = float(self._angles_rad[tilt])
+        reports = np.zeros((len(self._blocks), 3))
+
+        def work(block: int) -> None:
+            one_tilt(
+                self._blocks[block],
+                self._counts[block, tilt],
+                self._background[block, tilt],
+                float(self._exposure[block // self._per_element, tilt]),
+                strength,
+                self._plane,
+                float(np.cos(angle)),
+                float(np.sin(angle)),
+                reports[block],
+            )
+
+        for_each_block(work, range(len(self._blocks)), self._threads)
+        self._report(reports, 1)
+
+    def _report(self, reports: NDArray[np.float64], steps: int) -> None:
         changed, there, likelihood = reports.sum(axis=0)
-        self._iterations += n_iter
+        self._iterations += steps
         self.convergence = Convergence(
-            tilts,
+            self.tilts,
             self._iterations,
             float(np.sqrt(changed / there)) if there > 0 else 0.0,
             float(likelihood),

@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from cryoline.analysis.errors import KernelInputError
 from cryoline.analysis.expectation import Convergence, Expectation
+from cryoline.analysis.guided import GuideSettings, guided_em
 from cryoline.analysis.projector import (
     LANES,
     PADDING,
@@ -39,8 +40,10 @@ from cryoline.analysis.tomography_input import (
 
 __all__ = [
     "Convergence",
+    "GuideSettings",
     "OnlineReconstruction",
     "backproject",
+    "guided_em",
     "mlem",
     "project",
     "stack_from_images",
@@ -48,6 +51,8 @@ __all__ = [
 
 _PAPER_ITERATIONS: Final = 20
 """He et al. 2021, Methods: 20 iterations of EM ("multiplicative SIRT")."""
+
+_LEAST_COSINE: Final = 0.05
 
 _VOLUME: Final = ("z", "x", "y")
 _PROJECTIONS: Final = ("tilt", "u", "y")
@@ -193,8 +198,13 @@ class OnlineReconstruction:
     after the last tilt is that of `mlem` with n_iter, to the bit; warm, it is that of
     as many steps as were taken in all, on data that grew meanwhile.
 
+    ``ordered``, a tilt costs one step on itself alone (ordered subsets), one pass
+    through the volume whatever their number. Such a volume follows each tilt and does
+    not come to rest; `settle` brings it to the batch result.
+
     shape: (z, x, y) or (element, z, x, y)
     n_iter: steps a tilt
+    strength: of a step on one tilt, above 0 to 1: less is less noise, and later
     mask: (z, x) or (z, x, y), False where there can be nothing
     width: pixels of the detector along u; as many as along x if None
     """
@@ -205,6 +215,8 @@ class OnlineReconstruction:
         *,
         n_iter: int = 3,
         warm: bool = False,
+        ordered: bool = False,
+        strength: float = 0.5,
         mask: ArrayLike | None = None,
         width: int | None = None,
         threads: int = 1,
@@ -217,7 +229,11 @@ class OnlineReconstruction:
         elements, nz, nx, ny = shape if self._many else (1, *shape)
         whole = (elements, nz, nx, ny)
         self._n_iter = steps_of(n_iter)
+        if not 0 < strength <= 1:
+            raise KernelInputError(f"strength {strength:g} is outside 0..1; take 0.5")
         self._warm = warm
+        self._ordered = ordered
+        self._strength = float(strength)
         self._state = Expectation(whole, width or nx, support_of(mask, whole), threads)
 
     def add(
@@ -287,11 +303,49 @@ class OnlineReconstruction:
         background: NDArray[np.float32],
         exposure: NDArray[np.float32],
     ) -> None:
+        if self._ordered:
+            self._follow(counts, angles_rad, background, exposure)
+            return
         is_first = self._state.tilts == 0
         self._state.extend(counts, angles_rad, background, exposure)
         if not self._warm or is_first:
             self._state.begin()
         self._state.iterate(self._n_iter)
+
+    def _follow(
+        self,
+        counts: NDArray[np.float32],
+        angles_rad: NDArray[np.float64],
+        background: NDArray[np.float32],
+        exposure: NDArray[np.float32],
+    ) -> None:
+        """Take one step on each tilt, in the order given."""
+        if not (np.cos(angles_rad) > _LEAST_COSINE).all():
+            raise KernelInputError(
+                f"angles_deg: {np.rad2deg(np.abs(angles_rad).max()):g} deg; a step on "
+                "one tilt needs less than 87 deg, take ordered=False for more"
+            )
+        for tilt in range(angles_rad.size):
+            part = slice(tilt, tilt + 1)
+            self._state.extend(
+                counts[:, part], angles_rad[part], background[:, part],
+                exposure[:, part],
+            )  # fmt: skip
+            if self._state.tilts == 1:
+                self._state.begin()
+            self._state.step_on_last(self._strength)
+
+    def settle(self, n_iter: int = _PAPER_ITERATIONS) -> None:
+        """Take n_iter steps on all tilts so far, from the volume as it is.
+
+        From an ordered volume the default brings the likelihood of the counts to that
+        of `mlem` with as many steps or above, for it begins nearer, and the volume to
+        within a tenth of it (root mean square, on the counts of the test).
+        Raises KernelInputError if no tilt was added.
+        """
+        if self._state.tilts == 0:
+            raise KernelInputError("no tilt was added; add one first")
+        self._state.iterate(steps_of(n_iter))
 
     @property
     def volume(self) -> NDArray[np.float32]:

@@ -11,11 +11,11 @@ from math import erf, sqrt
 from typing import Any, Final, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
 from cryoline.analysis.columns import equal_columns
+from cryoline.analysis.eds_counts import count_events
 from cryoline.analysis.errors import KernelInputError
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "NetCounts",
     "Window",
     "background_maps",
+    "continuum_weights",
     "element_maps",
     "net_counts",
     "windows_of",
@@ -146,23 +147,31 @@ def element_maps(
     A channel belongs to a window that holds its middle. Raises KernelInputError if
     windows overlap, columns differ in length, or an event lies outside the map.
     """
+    # As they come, if whole numbers: a copy would cost as much as counting.
+    kinds = {np.asarray(column).dtype for column in events}
+    kind: Any = kinds.pop() if len(kinds) == 1 else np.dtype(np.int64)
     y, x, channel = equal_columns(
-        np.int64, y=events.y, x=events.x, channel=events.channel
+        kind if kind.kind in "iu" and kind.isnative else np.int64,
+        y=events.y,
+        x=events.x,
+        channel=events.channel,
     )
-    for name, values, size in (
-        ("y", y, shape[0]),
-        ("x", x, shape[1]),
-        ("channel", channel, channels),
-    ):
-        if values.size and not 0 <= values.min() <= values.max() < size:
-            raise KernelInputError(
-                f"events: {name} {values.min()}..{values.max()} is outside "
-                f"0..{size - 1}; is this the map's shape?"
-            )
     classes = _classes(windows, channels, energy_per_channel_ev)
-    counts = np.zeros((len(windows) + 1, *shape), np.uint32)
-    spectrum = np.zeros(channels, np.int64)
-    _count(y, x, channel, classes, counts, spectrum)
+    found = count_events(y, x, channel, classes, shape)
+    if found is None:
+        sizes = zip(
+            ("y", "x", "channel"), (y, x, channel), (*shape, channels), strict=True
+        )
+        raise KernelInputError(
+            "events: "
+            + ", ".join(
+                f"{name} {values.min()}..{values.max()} is outside 0..{size - 1}"
+                for name, values, size in sizes
+                if not 0 <= values.min() <= values.max() < size
+            )
+            + "; is this the map's shape?"
+        )
+    counts, spectrum = found
     return ElementMaps(
         tuple(window.element for window in windows), counts[1:], counts[0], spectrum
     )
@@ -208,7 +217,7 @@ def net_counts(
             )
         )
         gross[row] = counts[inside].sum()
-        below = _continuum_weights(centres_ev, inside, window)
+        below = continuum_weights(centres_ev, inside, window)
         continuum[row] = max(float(below @ counts), 0.0)
         rows[row] = inside - below
     parts = np.array([[_part(line, *edges) for line in windows] for edges in edges_ev])
@@ -272,17 +281,7 @@ def _classes(
     return classes
 
 
-@njit(cache=True)
-def _count(y, x, channel, classes, counts, spectrum):  # type: ignore[no-untyped-def]
-    """Count each event once."""
-    for event in range(y.size):
-        spectrum[channel[event]] += 1
-        number = classes[channel[event]]
-        if number >= 0:
-            counts[number, y[event], x[event]] += 1
-
-
-def _continuum_weights(
+def continuum_weights(
     centres_ev: NDArray[np.float64], inside: NDArray[np.bool_], window: Window
 ) -> NDArray[np.float64]:
     """Return each channel's weight (channel,) in the continuum of a window."""

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from cryoline.analysis.derived_run import INTEGER, TIME, Column
 from cryoline.analysis.eds import HE_2021, Window, net_counts
+from cryoline.analysis.eds_overlap import suspicions
 from cryoline.analysis.eds_quadrants import quadrant_counts
 from cryoline.analysis.eds_quantities import (
     KFactors,
@@ -47,6 +48,7 @@ QUANTITIES: Final[Mapping[str, Column]] = {
     "Si_time_for_half_sigma_s": TIME,
     "series_Si_weight_percent": _PERCENT,
     "series_Si_weight_percent_sigma": _PERCENT,
+    "suspicions": Column("string", "<U1024"),
 }
 """One row a tilt."""
 
@@ -89,6 +91,10 @@ class QuantityRows:
             "live_quadrants": whole.live_quadrants,
             "Si_stable_after_s": running.stable_after_s(_WATCHED, WITHIN_PERCENT),
             "Si_time_for_half_sigma_s": running.time_for_s(_WATCHED, 0.5 * sigma),
+            "suspicions": "; ".join(
+                f"{one.element}: {one.reason}"
+                for one in suspicions(spectrum, self._windows, net=tilt.net, **width)
+            ),
         }
         for number, element in enumerate(_ELEMENTS):
             row[f"{element}_weight_percent"] = float(now.weight_percent[number])

@@ -17,6 +17,7 @@ __all__ = ["GROUPS", "Plugin", "available", "load"]
 GROUPS: Final = (
     "cryoline.devices",
     "cryoline.readers",
+    "cryoline.spectra",
     "cryoline.exporters",
     "cryoline.commands",
     "cryoline.bridges",

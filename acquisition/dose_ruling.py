@@ -162,6 +162,26 @@ class SpecimenDose:
             place_nm=(cell.x_nm, cell.y_nm),
         )
 
+    def rule_around(
+        self,
+        footprint: str,
+        region: str,
+        demands: Sequence[Demand],
+        *,
+        in_series: bool = False,
+    ) -> Ruling:
+        """Return what rules on demands in the cells of one field and of its neighbours.
+
+        A strip that is narrower than a cell may fill a cell of the neighbour's and only
+        a part of one's own.
+        """
+        ruled = [
+            self.rule(grid, region, demands, in_series=in_series)
+            for grid in self._grids_around(footprint)
+        ]
+        first = min(ruled, key=lambda r: r.part_that_fits)
+        return first._replace(most_asked=max(r.most_asked for r in ruled))
+
     def usage(self, region: str) -> tuple[Ruling, float]:
         """Return what rules on a region's fullest cell, and the mean of its field.
 
@@ -195,6 +215,21 @@ class SpecimenDose:
         return math.ceil(max(cells, default=everywhere) - _ROUNDING)
 
     # -------------------------------------------------------------------------------
+
+    def _grids_around(self, footprint: str) -> list[Grid]:
+        """Return the grid of a field, and those of booked fields that reach into it."""
+        uncertainty_nm = self._rules.place_uncertainty_nm
+        own = read_footprint(footprint)
+        family = own._replace(tilt_deg=0.0)
+        others = [
+            b
+            for b in self.booked
+            if b.footprint is not None
+            and read_footprint(b.footprint)._replace(tilt_deg=0.0) != family
+        ]
+        grids = grids_of(others, uncertainty_nm).values()
+        touching = [g for g in grids if deposit(g, [(own, 1.0)]).any()]
+        return [grid_of(own, uncertainty_nm), *touching]
 
     def _lower(self, region: str, limit: float) -> list[tuple[str, int]]:
         """Return other regions whose own limit is lower."""

@@ -17,9 +17,7 @@ from cryoline.acquisition.dose_cells import (
     Booked,
     Grid,
     footprint_of,
-    grid_of,
     laid_over,
-    read_footprint,
 )
 from cryoline.acquisition.dose_queries import find_rows
 from cryoline.acquisition.dose_rules import refuse_closed, worst_milli
@@ -313,8 +311,8 @@ def _ask(
         dose = SpecimenDose(connection, specimen, rules)
         rulings: dict[str, list[Ruling]] = defaultdict(list)
         for region, footprint in on:
-            grid = grid_of(read_footprint(footprint), rules.place_uncertainty_nm)
-            rulings[region].append(dose.rule(grid, region, list(on.values())))
+            ruling = dose.rule_around(footprint, region, list(on.values()))
+            rulings[region].append(ruling)
         for region, ruled in rulings.items():
             first = min(ruled, key=lambda r: r.part_that_fits)
             ruling = first._replace(most_asked=max(r.most_asked for r in ruled))

@@ -66,10 +66,9 @@ def reserve(
         current_limit_pa = series.current_limit_pa
     milli = worst_milli(exposure, current_limit_pa)
     footprint = footprint_of(connection, exposure)
-    grid = grid_of(read_footprint(footprint), rules.place_uncertainty_nm)
     demand = Demand(exposure.region, footprint, milli)
-    ruling = SpecimenDose(connection, exposure.specimen, rules).rule(
-        grid,
+    ruling = SpecimenDose(connection, exposure.specimen, rules).rule_around(
+        footprint,
         exposure.region,
         [demand],
         # What a series holds for it was paid for when it was opened.
@@ -87,6 +86,7 @@ def reserve(
     if ruling.is_over:
         raise refusals.over_limit(asked, ruling)
     if series is not None and drawn is None:
+        grid = grid_of(read_footprint(footprint), rules.place_uncertainty_nm)
         refuse_over_budget(series, demand, grid, asked)
     ticket = Ticket(
         uid=str(uuid.uuid4()),

@@ -115,6 +115,24 @@ def test_fields_that_overlap_add_up_where_they_do(
     assert np.median(field.reserved_e_per_nm2) == pytest.approx(ONE, abs=2e-3)
 
 
+@pytest.mark.parametrize("strip_nm", [2.0, 4.0, 6.0])
+def test_a_strip_narrower_than_a_cell_counts_in_the_cells_of_both_fields(
+    ledger: DoseLedger, strip_nm: float
+) -> None:
+    """Nine tenths and a half: in which cells it is too much, their edges say."""
+    place(ledger, "region-2", FIELD_NM - strip_nm)
+    reserved(ledger, exposure(n_frames=round(0.9 * 1e7 / ONE)))
+
+    said = refused(
+        lambda: reserved(
+            ledger, exposure(region="region-2", n_frames=round(0.5 * 1e7 / ONE))
+        )
+    )
+
+    assert "by region-1" in said
+    assert held(ledger, "region-1") <= 1e7
+
+
 def test_a_field_reaches_its_neighbour_when_it_is_tilted(
     ledger: DoseLedger, reserve: Callable[..., Ticket]
 ) -> None:

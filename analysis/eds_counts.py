@@ -10,10 +10,13 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-__all__ = ["count_events", "sum_windows"]
+__all__ = ["PART", "count_events", "sum_windows"]
 
 _RECORD: Final = 16
 """Numbers of 32 bits in a record."""
+
+PART: Final = 16
+"""Channels that are summed at once."""
 
 _LANES: Final = 4
 """Spectra that events add to in turn: two events of one channel don't wait."""
@@ -67,28 +70,25 @@ def _count(y, x, channel, table, height, width, records, spectra):  # type: igno
 def sum_windows(
     cube: NDArray[Any],
     first: NDArray[np.int64],
-    last: NDArray[np.int64],
+    masks: NDArray[np.uint32],
     weights: NDArray[np.float32],
     out: NDArray[np.float32],
 ) -> None:
     """Sum parts of each spectrum of a cube, each part once, and mix the sums.
 
     cube: (spectrum, channel), whole numbers
-    first, last: (part,), channels first .. last - 1
-    weights: (result, part)
+    first, masks: (part,) and (part, PART), 1 for what counts of channels first + 0 ..
+    weights: (part, result)
     out: (spectrum, result), overwritten
     """
-    parts = first.size
-    sums = np.empty(parts, np.float32)
     for row in range(cube.shape[0]):
-        spectrum = cube[row]
-        for part in range(parts):
+        spectrum, results = cube[row], out[row]
+        results[:] = 0
+        for part in range(first.size):
+            begin = first[part]
             total = np.uint32(0)
-            for k in range(first[part], last[part]):
-                total += np.uint32(spectrum[k])
-            sums[part] = np.float32(total)
-        for result in range(out.shape[1]):
-            value = np.float32(0)
-            for part in range(parts):
-                value += weights[result, part] * sums[part]
-            out[row, result] = value
+            for k in range(PART):  # so many that registers hold them all
+                total += np.uint32(spectrum[begin + k]) * masks[part, k]
+            amount = np.float32(total)
+            for result in range(results.size):
+                results[result] += weights[part, result] * amount

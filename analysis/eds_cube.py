@@ -1,13 +1,14 @@
 """Windows and their backgrounds of each spectrum of a dense cube."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from cryoline.analysis.eds import ENERGY_PER_CHANNEL_EV, Window, continuum_weights
-from cryoline.analysis.eds_counts import sum_windows
+from cryoline.analysis.eds_counts import PART, sum_windows
 from cryoline.analysis.errors import KernelInputError
 
 __all__ = ["CubeMaps", "cube_maps"]
@@ -42,6 +43,8 @@ def cube_maps(
             f"cube: {counts.ndim} axes of {counts.dtype}; give counts (y, x, channel), "
             "whole numbers of 32 bits at most"
         )
+    if counts.shape[2] < PART:
+        raise KernelInputError(f"cube: {counts.shape[2]} channels; give {PART} or more")
     centres_ev = np.arange(0.5, counts.shape[2]) * energy_per_channel_ev
     weights = np.empty((2, len(windows), centres_ev.size))
     for row, window in enumerate(windows):
@@ -53,17 +56,38 @@ def cube_maps(
             )
         weights[0, row] = inside
         weights[1, row] = continuum_weights(centres_ev, inside, window)
-    # Parts: neighbouring channels that all results take with the same weight.
     table = weights.reshape(-1, centres_ev.size)
-    edges = np.flatnonzero((table[:, 1:] != table[:, :-1]).any(axis=0)) + 1
-    first = np.concatenate([[0], edges]).astype(np.int64)
-    last = np.append(edges, centres_ev.size).astype(np.int64)
-    is_used = table[:, first].any(axis=0)
-    first, last = first[is_used], last[is_used]
+    first, masks, mix = _parts(table)
     out = np.empty((counts.shape[0] * counts.shape[1], len(table)), np.float32)
-    mix = np.ascontiguousarray(table[:, first], np.float32)
-    sum_windows(counts.reshape(-1, centres_ev.size), first, last, mix, out)
+    sum_windows(counts.reshape(-1, centres_ev.size), first, masks, mix, out)
     maps = np.ascontiguousarray(out.T).reshape(2, len(windows), *counts.shape[:2])
     return CubeMaps(
         tuple(window.element for window in windows), maps[0], np.maximum(maps[1], 0.0)
+    )
+
+
+def _parts(
+    table: NDArray[np.float64],
+) -> tuple[NDArray[np.int64], NDArray[np.uint32], NDArray[np.float32]]:
+    """Return runs of channels that every row of a table (row, channel) weighs evenly.
+
+    Their first channels (part,), masks (part, PART), and weights (part, row).
+    """
+    channels = table.shape[1]
+    changes = np.flatnonzero((table[:, 1:] != table[:, :-1]).any(axis=0)) + 1
+    edges = [0, *changes.tolist(), channels]
+    first, masks, mix = [], [], []
+    for low, high in pairwise(edges):
+        if not table[:, low].any():
+            continue
+        for start in range(low, high, PART):
+            begin = min(start, channels - PART)  # never beyond the last channel
+            place = begin + np.arange(PART)
+            first.append(begin)
+            masks.append((place >= start) & (place < high))
+            mix.append(table[:, low])
+    return (
+        np.array(first, np.int64),
+        np.array(masks, np.uint32),
+        np.array(mix, np.float32),
     )

@@ -1,6 +1,6 @@
 """Times the kernels of cryoline.analysis against their peers.
 
-    python bench/kernels.py [--json] [--only tomography]
+    python bench/kernels.py [--json] [--only tomography counts spectra drift]
 
 The peers come with the extra `bench` (pip install -e .[bench]); several are GPL, and
 nothing else imports them. Each row is a ratio of CPU seconds of this process, measured
@@ -11,7 +11,12 @@ import argparse
 import importlib
 import json
 
-MODULES = {"tomography": "rows_tomography"}
+MODULES = {
+    "tomography": "rows_tomography",
+    "counts": "rows_counts",
+    "spectra": "rows_spectra",
+    "drift": "rows_drift",
+}
 
 
 def main() -> None:

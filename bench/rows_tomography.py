@@ -18,7 +18,7 @@ _SCIPY_SLICES = 64
 def rows(size: int = 512) -> list[Row]:
     """Compare with ASTRA's projectors on a CPU, and with sparse matrices."""
     state = _state(size)
-    return compare(
+    batch = compare(
         f"mlem, one iteration, {size}^3, {_TILTS_DEG.size} tilts, 1 thread",
         lambda: state.iterate(_STEPS),
         {
@@ -28,6 +28,33 @@ def rows(size: int = 512) -> list[Row]:
         share=_STEPS,
         note="limits of this kind of core are stated in docs/explanations/kernels.md",
     )
+    return batch + _one_more_tilt(state, size)
+
+
+def _one_more_tilt(state: Expectation, size: int) -> list[Row]:
+    """One pass through the volume: as a part of a bare copy, and in CPU seconds."""
+    counts = np.random.default_rng(2).poisson(20, (1, 1, size, size))
+    angles = iter(np.radians(np.tile([35.0, -35.0, 5.0, -50.0, 20.0], 9)))
+
+    def add() -> None:
+        state.extend(
+            counts.astype(np.float32),
+            np.array([next(angles)]),
+            np.zeros(counts.shape, np.float32),
+            np.ones((1, 1), np.float32),
+        )
+        state.step_on_last(0.5)
+
+    source, target = np.ones((2, size**3), np.float32)
+    copy = compare(
+        f"one more tilt of {size}^3, one step on it, 1 thread",
+        add,
+        {"copy of the volume": (lambda: np.copyto(target, source), 1.0, 0.7)},
+        note="1: as fast as a bare copy, each number read once and written once",
+    )
+    limit_s = 0.15 * (size / 512) ** 3
+    own = copy[0].ours_s
+    return [*copy, Row(copy[0].kernel, "0.15 CPU-s", own, limit_s, limit_s / own, 1.0)]
 
 
 def exactness(size: int = 128) -> dict[str, float]:

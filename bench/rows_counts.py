@@ -1,0 +1,100 @@
+"""Rows on X-ray counts: events into maps, and the windows of a dense cube."""
+
+import numpy as np
+from interleaved import Row, compare
+
+from cryoline.analysis.eds import HE_2021, Events, element_maps
+from cryoline.analysis.eds_cube import cube_maps
+
+__all__ = ["exactness", "rows"]
+
+_SIDE, _EVENTS, _CHANNELS = 256, 6_000_000, 1024
+
+
+def rows() -> list[Row]:
+    """Compare with numpy's bincount over the same columns, and its sums of slices."""
+    found = []
+    for order, goal in (("in scan order", 12.0), ("in no order", 4.0)):
+        events = _events(is_ordered=order == "in scan order")
+        found += compare(
+            f"EDS, {_EVENTS:.0e} events of 16 bits {order} -> maps and spectrum",
+            lambda events=events: element_maps(events, HE_2021, (_SIDE, _SIDE)),
+            {"np.bincount": (lambda events=events: _bincount(events), 1.0, goal)},
+        )
+    cube = (
+        np.random.default_rng(2).poisson(0.3, (192, 192, _CHANNELS)).astype(np.uint16)
+    )
+    return found + compare(
+        "EDS, windows and background of a cube of 16 bits",
+        lambda: cube_maps(cube, HE_2021),
+        {"numpy, sums of slices": (lambda: _slices(cube), 1.0, 4.0)},
+    )
+
+
+def exactness() -> dict[str, float]:
+    """Return the largest differences from numpy."""
+    events = _events(is_ordered=False)
+    maps = element_maps(events, HE_2021, (_SIDE, _SIDE))
+    counts, spectrum = _bincount(events)
+    cube = np.random.default_rng(3).poisson(0.3, (32, 32, _CHANNELS)).astype(np.uint16)
+    ours, theirs = cube_maps(cube, HE_2021), _slices(cube)
+    return {
+        "eds_maps_against_bincount_counts": float(
+            np.abs(maps.counts - counts.astype(np.int64)).max()
+            + np.abs(maps.spectrum - spectrum).max()
+        ),
+        "eds_cube_against_numpy_counts": float(
+            max(np.abs(a - b).max() for a, b in zip(ours[1:], theirs, strict=True))
+        ),
+    }
+
+
+def _events(*, is_ordered: bool) -> Events:
+    rng = np.random.default_rng(1)
+    third = _EVENTS // 3
+    lines = [rng.normal(52, 4, third), rng.normal(174, 4, third)]
+    channel = np.concatenate([*lines, rng.exponential(200, third)]).astype(int)
+    channel = rng.permutation(channel % _CHANNELS)
+    pixel = rng.integers(0, _SIDE * _SIDE, channel.size)
+    if is_ordered:
+        pixel.sort()
+    y, x = np.divmod(pixel, _SIDE)
+    return Events(*(column.astype(np.uint16) for column in (y, x, channel)))
+
+
+def _bincount(events: Events) -> tuple[np.ndarray, np.ndarray]:
+    """All of the task as numpy does it, from the columns to maps and spectrum."""
+    classes = np.full(_CHANNELS, -1)
+    middles = 10.0 * np.arange(0.5, _CHANNELS)
+    for number, window in enumerate(HE_2021):
+        classes[(middles >= window.low_ev) & (middles < window.high_ev)] = number
+    number = classes[events.channel]
+    kept = number >= 0
+    flat = (number[kept] * _SIDE + events.y[kept]) * _SIDE + events.x[kept]
+    shape = (len(HE_2021), _SIDE, _SIDE)
+    counts = np.bincount(flat, minlength=int(np.prod(shape))).reshape(shape)
+    return counts, np.bincount(events.channel, minlength=_CHANNELS)
+
+
+def _slices(cube: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Sums of slices, and straight lines through the means of the sides."""
+    middles = 10.0 * np.arange(0.5, _CHANNELS)
+    gross, continuum = [], []
+    for window in HE_2021:
+        edges = ((window.low_ev, window.high_ev), *window.sides_ev)
+        spans = [np.searchsorted(middles, edge) for edge in edges]
+        (first, last), *sides = spans
+        gross.append(cube[..., first:last].sum(axis=-1, dtype=np.uint32))
+        means = [
+            cube[..., a:b].sum(axis=-1, dtype=np.uint32) / (b - a) for a, b in sides
+        ]
+        if window.degree == 0 or len(means) == 1:
+            density = means[0]
+        else:
+            (low, high), centre = (
+                [middles[a:b].mean() for a, b in sides],
+                middles[first:last].mean(),
+            )
+            density = means[0] + (means[1] - means[0]) * (centre - low) / (high - low)
+        continuum.append(np.maximum(density * (last - first), 0.0))
+    return np.array(gross), np.array(continuum)

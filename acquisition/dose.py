@@ -7,13 +7,13 @@ a ticket once that is on disk; ``settle`` books what the instrument has counted;
 is neither settled nor released counts in full, whoever has died in between.
 """
 
-import logging
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
 from cryoline.acquisition import dose_refusals as refusals
+from cryoline.acquisition.background_copy import BackgroundCopy
 from cryoline.acquisition.dose_backup import refuse_lost_rows, renew
 from cryoline.acquisition.dose_book import blocking_tickets, record
 from cryoline.acquisition.dose_places import place_region, register
@@ -43,8 +43,6 @@ from cryoline.devices.exposure import (
 
 __all__ = ["DoseLedger"]
 
-_log = logging.getLogger("cryoline.dose")
-
 
 class DoseLedger(LedgerReader):
     """The ledger of one data directory, shared by its sessions and threads.
@@ -73,6 +71,7 @@ class DoseLedger(LedgerReader):
         source: str = "beam",
         place_uncertainty_nm: float = 8.0,
         probe_diameter_nm: float | None = None,
+        copies_in_background: bool = False,
     ) -> None:
         if not (math.isfinite(limit_e_per_nm2) and 0 < limit_e_per_nm2 <= 1e11):
             raise LedgerError(
@@ -95,6 +94,8 @@ class DoseLedger(LedgerReader):
         """If it is known, the fluence under the probe is recorded with each charge."""
         if backup is not None:
             refuse_lost_rows(path, backup)
+        self._copy = BackgroundCopy(lambda: renew(path, backup))
+        self._copies_in_background = copies_in_background
         rules = Rules(limit_e_per_nm2, place_uncertainty_nm)
         super().__init__(LedgerFile(path), rules, source)
 
@@ -105,7 +106,8 @@ class DoseLedger(LedgerReader):
         self.close()
 
     def close(self) -> None:
-        """Let go of the file; the next use opens it again."""
+        """Finish the copy and let go of the file; the next use opens it again."""
+        self._copy.finish()
         self._file.close()
 
     # Before an exposure.
@@ -364,7 +366,7 @@ class DoseLedger(LedgerReader):
                 probe_diameter_nm=self.probe_diameter_nm,
             )
         # Committed: whatever happens to the backup, the charge stands.
-        problem = renew(self.path, self.backup)
-        if problem:
-            _log.error(problem)
+        problem = self._copy.request()
+        if not self._copies_in_background:
+            problem = self._copy.finish()
         return settlement.with_backup_problem(problem)

@@ -6,9 +6,10 @@ from cryoline.acquisition.dose import DoseLedger
 __all__ = ["open_ledger"]
 
 
-def open_ledger(config: Config) -> DoseLedger:
+def open_ledger(config: Config, *, copies_in_background: bool = False) -> DoseLedger:
     """Open the dose ledger that a configuration names; it is made if there is none.
 
+    copies_in_background: a settlement does not wait for its copy
     Raises LedgerError if it can't be kept there, or has lost rows.
     """
     config.layout.root.mkdir(parents=True, exist_ok=True)
@@ -19,4 +20,5 @@ def open_ledger(config: Config) -> DoseLedger:
         source=config.dose.beam,
         place_uncertainty_nm=config.dose.place_uncertainty_nm,
         probe_diameter_nm=config.dose.probe_diameter_nm,
+        copies_in_background=copies_in_background,
     )

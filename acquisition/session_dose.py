@@ -32,7 +32,7 @@ class SessionDose:
         Raises LedgerError, or InstrumentUnreachable if the beam doesn't answer.
         """
         section = config.dose
-        ledger = open_ledger(config)
+        ledger = open_ledger(config, copies_in_background=True)
         beat = SessionBeat(
             config.devices[section.beam].prefix,
             loop=engine.loop,

@@ -483,6 +483,40 @@ def test_the_backup_is_a_whole_ledger_after_each_charge(
     assert [p.name for p in tmp_path.glob("*.tmp")] == []
 
 
+def test_a_session_waits_for_no_copy_and_ends_with_a_whole_one(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backup = tmp_path / "elsewhere.sqlite"
+    may_copy, copying = threading.Event(), append_only_backup.back_up
+
+    def held_up(*files: Any) -> None:
+        assert may_copy.wait(10)
+        copying(*files)
+
+    monkeypatch.setattr(append_only_backup, "back_up", held_up)
+    with opened(path, backup=backup, copies_in_background=True) as ledger:
+        for n in range(3):
+            ticket = reserve(ledger, n)
+            ledger.settle(ticket.uid, result(ticket, n + 1))
+        assert ledger.unsettled() == []
+        assert not backup.exists()
+        may_copy.set()
+    assert rows(backup) == rows(path)
+
+
+def test_a_copy_that_failed_in_the_background_is_said_with_the_next_charge(
+    path: Path, tmp_path: Path
+) -> None:
+    backup = tmp_path / "absent" / "elsewhere.sqlite"
+    with opened(path, backup=backup, copies_in_background=True) as ledger:
+        first = reserve(ledger)
+        ledger.settle(first.uid, result(first, 1))
+        ledger._copy.finish()  # noqa: SLF001
+        second = reserve(ledger, 1)
+        settled = ledger.settle(second.uid, result(second, 2))
+    assert "could not be renewed" in settled.backup_problem
+
+
 def test_a_full_backup_disk_is_said_and_the_charge_stands(
     path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

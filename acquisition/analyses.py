@@ -6,9 +6,10 @@ from typing import Any, Final, Protocol
 
 from numpy.typing import NDArray
 
-from cryoline.analysis import live_eds, live_volume
+from cryoline.analysis import live_eds, live_eels, live_volume
 from cryoline.analysis.live import ANALYSIS_VERSION, CyclingRouter
 from cryoline.analysis.live_eds import MAPS_VERSION, EdsMapsRouter
+from cryoline.analysis.live_eels import LOSS_VERSION, LossMapsRouter
 from cryoline.analysis.live_volume import VOLUME_VERSION, VolumeRouter
 
 __all__ = ["ANALYSES", "Analysis", "Outlet", "Save"]
@@ -93,5 +94,16 @@ ANALYSES: Final = (
             original_key=outlet.original_key,
         ),
         live_volume.warm_up,
+    ),
+    Analysis(
+        LossMapsRouter.quantity,
+        LOSS_VERSION,
+        lambda outlet: LossMapsRouter(
+            outlet.emit,
+            outlet.save,
+            outlet.open_events,
+            original_key=outlet.original_key,
+        ),
+        live_eels.warm_up,
     ),
 )

@@ -232,6 +232,7 @@ def thickness(
     *,
     zero_loss_ev: ArrayLike = 0.0,
     cut_ev: float = 2.0,
+    readout_sigma: float = 0.0,
 ) -> Thickness:
     """Return t / lambda of each spectrum, ln(all counts / counts of the zero loss).
 
@@ -239,14 +240,18 @@ def thickness(
     What lost less than cut_ev counts as zero loss, and its tail beyond as loss.
 
     zero_loss_ev: () or (...), where it is (`PlasmonFit.zero_loss_ev`)
+    readout_sigma: the camera's own noise, counts; values below 0 need one. It is
+        part of the error.
     Raises KernelInputError if a cut is off the axis, or input can't be taken.
     """
-    counts = counts_of("spectra", spectra)
+    counts = counts_of("spectra", spectra, least=-8.0 * readout_sigma)
     axis = axis_of(energy_ev, counts.shape[-1])
     elastic = _Below(counts, axis)(_zero_of(zero_loss_ev, counts.shape[:-1]) + cut_ev)
     total = counts.sum(-1)
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = np.log(total / elastic)
-        sigma = np.sqrt((total - elastic) / (elastic * total))
-    known = elastic > 0
+        variance = (total - elastic) / (elastic * total)
+        noise = readout_sigma**2 * axis.size
+        sigma = np.sqrt(np.maximum(variance, 0.0) + noise / total**2)
+    known = (elastic > 0) & (total > 0)
     return Thickness(np.where(known, ratio, np.nan), np.where(known, sigma, np.nan))

@@ -17,7 +17,8 @@ from cryoline.analysis.eels_guess import (
     guess_plasmon,
     guess_zero_loss,
 )
-from cryoline.analysis.eels_profiles import DRUDE, loss_tail, plasmon, plural_losses
+from cryoline.analysis.eels_profiles import DRUDE, loss_tail, plasmons, plural_losses
+from cryoline.analysis.eels_sums import deviance, information
 
 __all__ = ["FITTED", "NOT_CONVERGED", "NO_PLASMON", "NO_ZERO_LOSS", "OUTPUTS", "fit"]
 
@@ -63,40 +64,40 @@ def _zero_loss_model(x, theta, extra, expected, slopes):  # type: ignore[no-unty
         u = (x[i] - place) / sigma
         bell = math.exp(-0.5 * u * u)
         expected[i] = height * bell + level + extra[i, 0]
-        slopes[i, 0] = bell
-        slopes[i, 1] = height * bell * u / sigma
-        slopes[i, 2] = height * bell * u * u / sigma
-        slopes[i, 3] = 1.0
+        slopes[0, i] = bell
+        slopes[1, i] = height * bell * u / sigma
+        slopes[2, i] = height * bell * u * u / sigma
+        slopes[3, i] = 1.0
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _plasmon_model(  # type: ignore[no-untyped-def]
-    model, sigma_ev, step_ev, x, theta, extra, expected, slopes
+    model, sigma_ev, step_ev, x, theta, extra, expected, slopes, rows
 ):
     """A plasmon (energy, width, counts) on a level, and what scattered more often.
 
     extra: as `_straight` writes it
     """
     energy, width, counts, level = theta[0], theta[1], theta[2], theta[3]
+    plasmons(model, x, energy, width, sigma_ev, rows)
     for i in range(x.size):
-        value, by_energy, by_width = plasmon(model, x[i], energy, width, sigma_ev)
-        unit = step_ev * value
+        unit = step_ev * rows[0, i]
         twice = extra[i, 0] + energy * extra[i, 1] + width * extra[i, 2]
         thrice = extra[i, 3] + energy * extra[i, 4] + width * extra[i, 5]
         square = counts * counts
         more = square * twice + counts * square * thrice
         expected[i] = counts * unit + more + level
-        by_energy = step_ev * by_energy + counts * (extra[i, 1] + counts * extra[i, 4])
-        by_width = step_ev * by_width + counts * (extra[i, 2] + counts * extra[i, 5])
-        slopes[i, 0] = counts * by_energy
-        slopes[i, 1] = counts * by_width
-        slopes[i, 2] = unit + 2.0 * counts * twice + 3.0 * square * thrice
-        slopes[i, 3] = 1.0
+        by_energy = step_ev * rows[1, i] + counts * (extra[i, 1] + counts * extra[i, 4])
+        by_width = step_ev * rows[2, i] + counts * (extra[i, 2] + counts * extra[i, 5])
+        slopes[0, i] = counts * by_energy
+        slopes[1, i] = counts * by_width
+        slopes[2, i] = unit + 2.0 * counts * twice + 3.0 * square * thrice
+        slopes[3, i] = 1.0
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _evaluate(  # type: ignore[no-untyped-def]
-    kind, sigma_ev, step_ev, noise, x, counts, theta, extra, expected, slopes
+    kind, sigma_ev, step_ev, noise, x, counts, theta, extra, expected, slopes, rows
 ):
     """Return minus the log-likelihood (but for a constant); infinite if impossible."""
     if kind < 0:
@@ -106,31 +107,8 @@ def _evaluate(  # type: ignore[no-untyped-def]
     else:
         if not (x[0] < theta[0] < x[-1] and 0.0 < theta[1] < theta[0]):
             return np.inf
-        _plasmon_model(kind, sigma_ev, step_ev, x, theta, extra, expected, slopes)
-    total = 0.0
-    for i in range(x.size):
-        mean = expected[i] + noise
-        if not mean > 0.0:
-            return np.inf
-        total += mean - (counts[i] + noise) * math.log(mean)
-    return total
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _information(counts, expected, noise, slopes, size, matrix, score):  # type: ignore[no-untyped-def]
-    """Sum Fisher's information (the lower half) and the score over channels."""
-    for j in range(4):
-        score[j] = 0.0
-        for k in range(4):
-            matrix[j, k] = 0.0
-    for i in range(size):
-        weight = 1.0 / (expected[i] + noise)
-        left = (counts[i] - expected[i]) * weight
-        for j in range(4):
-            score[j] += slopes[i, j] * left
-            part = slopes[i, j] * weight
-            for k in range(j + 1):
-                matrix[j, k] += part * slopes[i, k]
+        _plasmon_model(kind, sigma_ev, step_ev, x, theta, extra, expected, slopes, rows)
+    return deviance(counts, expected[: x.size], noise, rows[3:5])
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -178,13 +156,13 @@ def _solve(lower, right, step):  # type: ignore[no-untyped-def]
 @njit(cache=True, nogil=True, error_model="numpy")
 def _climb(  # type: ignore[no-untyped-def]
     kind, sigma_ev, step_ev, noise, x, counts, extra, theta, sigmas,
-    expected, slopes, matrix, lower, vectors,
+    expected, slopes, rows, matrix, lower, vectors,
 ):  # fmt: skip
     """Move theta to the most likely place; write its errors. False if there is none."""
     size = x.size
     score, step, trial = vectors[0], vectors[1], vectors[2]
     here = _evaluate(
-        kind, sigma_ev, step_ev, noise, x, counts, theta, extra, expected, slopes
+        kind, sigma_ev, step_ev, noise, x, counts, theta, extra, expected, slopes, rows
     )
     if not here < np.inf:
         return False
@@ -192,7 +170,7 @@ def _climb(  # type: ignore[no-untyped-def]
     floor = -0.9 * noise  # of the level under a zero loss
     done = False
     for _ in range(_STEPS):
-        _information(counts, expected, noise, slopes, size, matrix, score)
+        information(counts, expected[:size], noise, slopes, rows[3:5], matrix, score)
         if kind < 0 and theta[3] <= floor and score[3] <= 0.0:
             _hold_level(matrix, score)
         while True:
@@ -207,7 +185,7 @@ def _climb(  # type: ignore[no-untyped-def]
                     trial[3] = max(trial[3], floor)
                 there = _evaluate(
                     kind, sigma_ev, step_ev, noise, x, counts, trial, extra,
-                    expected, slopes,
+                    expected, slopes, rows,
                 )  # fmt: skip
             if there <= here + 1e-12 * abs(here):
                 break
@@ -228,7 +206,7 @@ def _climb(  # type: ignore[no-untyped-def]
             break
     if not done:
         return False
-    _information(counts, expected, noise, slopes, size, matrix, score)
+    information(counts, expected[:size], noise, slopes, rows[3:5], matrix, score)
     if kind < 0 and theta[3] <= floor:
         _hold_level(matrix, score)
     if not _factor(matrix, 0.0, lower):
@@ -280,7 +258,8 @@ def _fit_one(  # type: ignore[no-untyped-def]
     noise = max(readout, _LEAST_NOISE)
     step_ev = (energy_ev[-1] - energy_ev[0]) / (energy_ev.size - 1)
     expected = np.empty(counts.size)
-    slopes = np.empty((counts.size, 4))
+    slopes = np.empty((4, counts.size))
+    rows = np.empty((7, counts.size))
     matrix, lower, vectors = np.empty((4, 4)), np.empty((4, 4)), np.empty((3, 4))
     zero, zero_sigmas = np.empty(4), np.empty(4)
     loss, loss_sigmas = np.empty(4), np.empty(4)
@@ -305,7 +284,7 @@ def _fit_one(  # type: ignore[no-untyped-def]
         if not (
             _climb(
                 -1, 0.0, step_ev, noise, x, counts[first:last], extra, zero,
-                zero_sigmas, expected, slopes, matrix, lower, vectors,
+                zero_sigmas, expected, slopes, rows, matrix, lower, vectors,
             )
             and zero[0] > SIGNIFICANT * zero_sigmas[0]
             and abs(zero[1]) < search_ev
@@ -325,7 +304,7 @@ def _fit_one(  # type: ignore[no-untyped-def]
         extra = _straight(turn, model, x, step_ev, loss[0], loss[1], zero[2], elastic)
         if not _climb(
             model, zero[2], step_ev, noise, x, counts[first:last], extra, loss,
-            loss_sigmas, expected, slopes, matrix, lower, vectors,
+            loss_sigmas, expected, slopes, rows, matrix, lower, vectors,
         ):  # fmt: skip
             return NOT_CONVERGED
         moved = 0.0

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import optimize, special
 
-from cryoline.analysis import eels_profiles
+from cryoline.analysis import eels_profiles, eels_sums
 from cryoline.analysis.eels import FitStatus, fit_plasmon
 from cryoline.analysis.errors import KernelInputError
 from cryoline.sim.eels_spectrum import LossSpecimen, expected_counts, record
@@ -179,6 +179,40 @@ def test_a_blurred_lorentzian_is_scipy_s(x, half_width, sigma) -> None:
     assert by_x == pytest.approx(slope, rel=1e-3, abs=1e-4 * scale / sigma)
     slope = (wanted(x, half_width + h) - wanted(x, half_width - h)) / (2 * h)
     assert by_half == pytest.approx(slope, rel=1e-3, abs=1e-4 * scale / sigma)
+
+
+@pytest.mark.parametrize("model", [eels_profiles.DRUDE, eels_profiles.LORENTZIAN])
+def test_a_row_of_channels_is_each_of_them(model) -> None:
+    x = np.linspace(5.0, 30.0, 77)
+    rows = np.empty((7, 80))
+
+    eels_profiles.plasmons(model, x, 15.3, 4.1, 0.7, rows)
+
+    alone = np.array([eels_profiles.plasmon(model, at, 15.3, 4.1, 0.7) for at in x])
+    np.testing.assert_allclose(rows[:3, :77], alone.T, rtol=1e-12, atol=1e-15)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.integers(1, 90), st.floats(-6, 15), st.floats(0.5, 9.0))
+def test_sums_are_numpy_s(size, power, noise) -> None:
+    rng = np.random.default_rng(size)
+    expected = 10.0**power * rng.random(size) + 1e-3
+    counts, slopes = rng.poisson(3.0, size), rng.standard_normal((4, size))
+    rows, matrix, score = np.empty((2, 90)), np.zeros((4, 4)), np.empty(4)
+    counts = counts.astype(float)
+
+    ours = eels_sums.deviance(counts, expected, noise, rows)
+    eels_sums.information(counts, expected, noise, slopes, rows, matrix, score)
+
+    mean = expected + noise
+    terms = mean - (counts + noise) * np.log(mean)
+    assert ours == pytest.approx(terms.sum(), rel=1e-13, abs=1e-13 * abs(terms).sum())
+    wanted = (slopes / mean) @ slopes.T
+    np.testing.assert_allclose(matrix, np.tril(wanted), rtol=1e-9, atol=1e-12)
+    rest = (slopes / mean) @ (counts - expected)
+    assert score == pytest.approx(rest, rel=1e-9, abs=1e-9)
+    expected[0] = -noise
+    assert eels_sums.deviance(counts, expected, noise, rows) == np.inf
 
 
 def test_a_lorentzian_is_fitted_to_a_lorentzian() -> None:

@@ -49,7 +49,6 @@ PHASES = ("reserve", "armed", "exposing", "settling", "moving")
 LONGEST_S = {"reserve": 0.02, "armed": 0.05, "exposing": 0.9, "settling": 0.02}
 """How long after a phase's first sign the blow may come."""
 BEAM_OFF_S = 0.5
-OVERHEAD_SHARE = 0.03
 SPECIMEN = "bench-wire"
 TILT_DEG = 30.0
 OPENING_S = 300.0

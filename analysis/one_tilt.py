@@ -103,8 +103,8 @@ def one_tilt(
             ratio[s] = ratio[LANES + s]
             ratio[LANES + s] = np.float32(1)
             if 0 <= strip < pixels:
-                expected = exposure * sums[s] + background[strip, s]
-                expected = max(np.float32(expected), _SMALLEST)
+                rays = np.float32(exposure * sums[s] + background[strip, s])
+                expected = max(rays, _SMALLEST)
                 quotient = counts[strip, s] / expected
                 ratio[LANES + s] = 1 + strength * (quotient - 1)
                 likelihood -= expected

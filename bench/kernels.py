@@ -10,6 +10,7 @@ in turns, median of seven: it holds on a busy machine to about a quarter.
 import argparse
 import importlib
 import json
+from typing import Any
 
 MODULES = {
     "tomography": "rows_tomography",
@@ -25,7 +26,8 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--only", choices=sorted(MODULES), nargs="*")
     options = parser.parse_args()
-    rows, exactness = [], {}
+    rows: list[Any] = []
+    exactness: dict[str, float] = {}
     for name in options.only or MODULES:
         module = importlib.import_module(MODULES[name])
         rows += module.rows()

@@ -66,14 +66,15 @@ def _bincount(events: Events) -> tuple[np.ndarray, np.ndarray]:
     """All of the task as numpy does it, from the columns to maps and spectrum."""
     classes = np.full(_CHANNELS, -1)
     middles = 10.0 * np.arange(0.5, _CHANNELS)
-    for number, window in enumerate(HE_2021):
-        classes[(middles >= window.low_ev) & (middles < window.high_ev)] = number
-    number = classes[events.channel]
+    for place, window in enumerate(HE_2021):
+        classes[(middles >= window.low_ev) & (middles < window.high_ev)] = place
+    y, x, channel = (np.asarray(column) for column in events)
+    number = classes[channel]
     kept = number >= 0
-    flat = (number[kept] * _SIDE + events.y[kept]) * _SIDE + events.x[kept]
+    flat = (number[kept] * _SIDE + y[kept]) * _SIDE + x[kept]
     shape = (len(HE_2021), _SIDE, _SIDE)
     counts = np.bincount(flat, minlength=int(np.prod(shape))).reshape(shape)
-    return counts, np.bincount(events.channel, minlength=_CHANNELS)
+    return counts, np.bincount(channel, minlength=_CHANNELS)
 
 
 def _slices(cube: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

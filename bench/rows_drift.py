@@ -1,5 +1,7 @@
 """Rows on drift: the shift of an image of 512 x 512, to a hundredth of a pixel."""
 
+from typing import Any
+
 import numpy as np
 from interleaved import Row, compare
 
@@ -71,7 +73,7 @@ def _texture(seed: int, size: int) -> np.ndarray:
     return np.fft.irfft2(np.fft.rfft2(noise) * np.exp(-((q * 14) ** 2)), noise.shape)
 
 
-def _moved(image: np.ndarray, by: tuple[float, float]) -> np.ndarray:
+def _moved(image: np.ndarray, by: Any) -> np.ndarray:
     q = np.fft.fftfreq(image.shape[0])[:, None], np.fft.rfftfreq(image.shape[1])
     turn = np.exp(-2j * np.pi * (by[0] * q[0] + by[1] * q[1]))
     return np.fft.irfft2(np.fft.rfft2(image) * turn, image.shape)

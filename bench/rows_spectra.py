@@ -50,11 +50,11 @@ def exactness() -> dict[str, float]:
     fitted = (np.abs(_AXIS_EV) < 4 * _SIGMA_EV) | (
         (_AXIS_EV > _WINDOW_EV[0]) & (_AXIS_EV < _WINDOW_EV[1])
     )
-    slopes = []
+    found_slopes = []
     for j, step in enumerate(1e-4 * np.maximum(np.abs(at), 1.0)):
         move = step * np.eye(at.size)[j]
-        slopes.append((_mean(at + move) - _mean(at - move))[fitted] / (2 * step))
-    slopes = np.array(slopes)
+        found_slopes.append((_mean(at + move) - _mean(at - move))[fitted] / (2 * step))
+    slopes = np.array(found_slopes)
     bound = np.linalg.inv((slopes / _mean(at)[fitted]) @ slopes.T)[0, 0] ** 0.5
     return {
         "eels_fitted_of_5000": float(found.is_fitted.sum()),
@@ -65,7 +65,7 @@ def exactness() -> dict[str, float]:
     }
 
 
-def _lorentzian(x, energy, width, counts, level):  # type: ignore[no-untyped-def]
+def _lorentzian(x, energy, width, counts, level):
     half = 0.5 * width
     return level + _STEP_EV * counts / np.pi * half / ((x - energy) ** 2 + half**2)
 
@@ -93,7 +93,7 @@ def _spectra(size: int, seed: int) -> np.ndarray:
     return rng.poisson(_mean(at), (size, _CHANNELS)).astype(float)
 
 
-def _hyperspy(spectra: np.ndarray, guess: tuple[float, ...]):  # type: ignore[no-untyped-def]
+def _hyperspy(spectra: np.ndarray, guess: tuple[float, ...]):
     import hyperspy.api as hs
 
     hs.preferences.General.show_progressbar = False

@@ -90,7 +90,7 @@ def _state(size: int) -> Expectation:
     return state
 
 
-def _astra(size: int):  # type: ignore[no-untyped-def]
+def _astra(size: int):
     import astra
 
     geometry = astra.create_proj_geom("parallel", 1.0, size, np.radians(_TILTS_DEG))
@@ -110,7 +110,7 @@ def _astra(size: int):  # type: ignore[no-untyped-def]
     return iterate
 
 
-def _scipy(size: int):  # type: ignore[no-untyped-def]
+def _scipy(size: int):
     """The same projector as a matrix, all slices at once."""
     z, x = (np.mgrid[:size, :size] - (size - 1) / 2).reshape(2, -1)
     voxel = np.arange(size * size)

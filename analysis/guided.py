@@ -5,7 +5,7 @@
    each voxel: its edges come from the guide, its amounts from the counts. Ten rounds.
 3. What a guide of atomic number can't tell apart (O and F, by far the most alike) it is
    not asked: it shapes the sum of these elements, but how a place's sum is shared out
-   between them is taken from volumes that were made without it, under a wide Gaussian.
+   between them the counts alone say (`guided_shares`).
 
 The local regression is the guided filter of He, Sun and Tang (IEEE PAMI 35, 1397,
 2013). Without step 3 the guide invents its own chemistry; with it the guide can neither
@@ -22,6 +22,7 @@ from scipy import ndimage
 
 from cryoline.analysis.errors import KernelInputError
 from cryoline.analysis.expectation import Expectation
+from cryoline.analysis.guided_shares import Rays, share_out
 from cryoline.analysis.tomography_input import (
     background_of,
     exposure_of,
@@ -59,6 +60,8 @@ class GuideSettings:
     """Of the unguided volumes that share out what the guide can't tell apart."""
     share_voxels: float = 5.5
     """Of the Gaussian over these."""
+    shell_voxels: float = 4.0
+    """Width of the shells around the core in which shares are found first."""
 
     def __post_init__(self) -> None:
         if min(self.n_iter, self.share_iterations) < 1:
@@ -66,10 +69,11 @@ class GuideSettings:
                 f"n_iter {self.n_iter}, share_iterations {self.share_iterations}: take "
                 "at least one step"
             )
-        if min(self.window_voxels, self.floor, self.share_voxels) <= 0:
+        widths = (self.window_voxels, self.share_voxels, self.shell_voxels)
+        if min(*widths, self.floor) <= 0:
             raise KernelInputError(
-                f"window_voxels {self.window_voxels:g}, floor {self.floor:g}, "
-                f"share_voxels {self.share_voxels:g}: give values above 0"
+                f"window_voxels {widths[0]:g}, share_voxels {widths[1]:g}, "
+                f"shell_voxels {widths[2]:g}, floor {self.floor:g}: give values above 0"
             )
         if not 0 <= self.sum_rule <= 1:
             raise KernelInputError(f"sum_rule {self.sum_rule:g}: give 0 to 1")
@@ -85,6 +89,7 @@ def guided_em(
     mask: ArrayLike | None = None,
     alike: Sequence[int] = (),
     brightness: Sequence[float] | None = None,
+    core: int = 0,
     settings: GuideSettings | None = None,
     threads: int = 1,
 ) -> NDArray[np.float32]:
@@ -97,6 +102,7 @@ def guided_em(
     mask: (z, x) or (z, x, y), False where there can be nothing
     alike: elements (their indices) that the guide can't tell apart; the counts alone
         say how their sum is shared out. For (Si, O, F, C): (1, 2)
+    core: the element from whose body these may change outwards
     brightness: (element,) of the guide per unit of volume; only for the sum rule
 
     An axis `element` may be left out, as in `mlem`. What is on offer at which dose, and
@@ -113,15 +119,13 @@ def guided_em(
             f"give one volume (z, x, {slices})"
         )
     shape = (elements, *bright.shape[1:])
-    _check_elements(elements, alike, brightness, how)
+    _check_elements(elements, alike, core, brightness, how)
     support = support_of(mask, shape)
+    angles = radians(angles_deg, tilts=tilts)
+    below = background_of(background, counts.shape, _PROJECTIONS)
+    gains = exposure_of(exposure, elements, tilts)
     state = Expectation(shape, pixels, support, threads)
-    state.extend(
-        counts,
-        radians(angles_deg, tilts=tilts),
-        background_of(background, counts.shape, _PROJECTIONS),
-        exposure_of(exposure, elements, tilts),
-    )
+    state.extend(counts, angles, below, gains)
     inside = np.broadcast_to(
         support[:, :, None] if support.ndim == 2 else support, shape[1:]
     ).astype(np.float32)
@@ -135,9 +139,17 @@ def guided_em(
         state.begin(volume)
     volume = state.volume
     if len(alike) > 1:
-        state.begin()
-        state.iterate(how.share_iterations)
-        _share_out(volume, state.volume, alike, how.share_voxels)
+        some = list(alike)
+        rays = Rays(counts[some], below[some], gains[some], angles, support, threads)
+        share_out(
+            volume,
+            rays,
+            some,
+            core,
+            shell_voxels=how.shell_voxels,
+            n_iter=how.share_iterations,
+            sigma=how.share_voxels,
+        )
     return volume if np.ndim(projections) == 4 else volume[0]
 
 
@@ -192,41 +204,10 @@ def _to_sum(
     return np.asarray(factor, np.float32)
 
 
-def _share_out(
-    volume: NDArray[np.float32],
-    unguided: NDArray[np.float32],
-    alike: Sequence[int],
-    sigma: float,
-) -> None:
-    """Share the sum of some elements as the unguided volumes do, in place.
-
-    Each counts in units of its own total, so that none outweighs the others.
-    """
-    chosen = list(alike)
-    totals = volume[chosen].sum(axis=(1, 2, 3), dtype=float).astype(np.float32)
-    if (totals <= 0).any():
-        return  # an element that is nowhere has no share
-    counted = np.stack(
-        [
-            ndimage.gaussian_filter(one, sigma, mode="constant", truncate=3.0)
-            / max(float(one.sum(dtype=float)), 1e-12)
-            for one in unguided[chosen]
-        ]
-    )
-    together = counted.sum(axis=0)
-    # Where next to nothing was counted, the shares are even.
-    least = np.float32(1e-3) * together.max()
-    missing = np.maximum(least - together, 0) / len(chosen)
-    shares = (counted + missing) / np.maximum(together, least)
-    body = (volume[chosen] / totals[:, None, None, None]).sum(axis=0)
-    for element, total, share in zip(chosen, totals, shares, strict=True):
-        shared = body * share
-        volume[element] = shared * (total / max(float(shared.sum()), 1e-12))
-
-
 def _check_elements(
     elements: int,
     alike: Sequence[int],
+    core: int,
     brightness: Sequence[float] | None,
     settings: GuideSettings,
 ) -> None:
@@ -234,6 +215,10 @@ def _check_elements(
     if len(set(alike)) != len(alike) or not all(0 <= e < elements for e in alike):
         raise KernelInputError(
             f"alike {tuple(alike)}: give different indices of the {elements} elements"
+        )
+    if not 0 <= core < elements:
+        raise KernelInputError(
+            f"core {core}: give the index of one of the {elements} elements"
         )
     if settings.sum_rule > 0 and brightness is None:
         raise KernelInputError(

@@ -143,6 +143,7 @@ def test_the_sum_rule_brings_the_elements_to_the_guide() -> None:
         ({"guide": np.full((SIZE, SIZE, SLICES), np.nan)}, "not finite"),
         ({"alike": (1, 3)}, "indices of the 3 elements"),
         ({"alike": (1, 1)}, "different indices"),
+        ({"core": 3}, "index of one of the 3 elements"),
         ({"settings": GuideSettings(sum_rule=0.5)}, "needs the brightness"),
         ({"brightness": (1, 1)}, "each of the 3 elements"),
     ],

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from cryoline.acquisition.dose import DoseLedger
 from cryoline.acquisition.errors import DoseRefused, LedgerError
@@ -376,6 +377,16 @@ def test_no_place_has_more_than_the_ledger_says(
         axis=0,
     )
 
+    # Edges may lie between the points: each field is taken a point wider here.
+    most = np.sum(
+        [
+            ndimage.binary_dilation(projected(one, *points), np.ones((3, 3)))
+            * worst_fluence_e_per_nm2(one, 165.0)
+            for one in asked
+        ],
+        axis=0,
+    )
+
     for region in {one.region for one in asked}:
         own = np.zeros(points[0].shape, dtype=bool)
         for one in asked:
@@ -390,7 +401,7 @@ def test_no_place_has_more_than_the_ledger_says(
 
         used = wide_ledger.usage(specimen, region)
         assert used.reserved_e_per_nm2 >= surely - 1e-6
-        assert used.reserved_e_per_nm2 <= dose.max() + 1e-3 * len(asked)
+        assert used.reserved_e_per_nm2 <= most.max() + 1e-3 * len(asked)
 
 
 # Series

@@ -107,9 +107,9 @@ def one_tilt(
                 expected = max(rays, _SMALLEST)
                 quotient = counts[strip, s] / expected
                 ratio[LANES + s] = 1 + strength * (quotient - 1)
-                likelihood -= expected
+                likelihood -= float(expected)
                 if counts[strip, s] > 0:
-                    likelihood += counts[strip, s] * math.log(expected)
+                    likelihood += float(counts[strip, s]) * math.log(expected)
             sums[s] = sums[LANES + s]
             sums[LANES + s] = 0
         if found[before] and strip > -1:

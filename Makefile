@@ -45,7 +45,7 @@ check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	MYPYPATH=.links:tests $(BIN)/mypy $(LOOSE) tests bench
+	MYPYPATH=.links:tests:bench $(BIN)/mypy $(LOOSE) tests bench
 	$(BIN)/lint-imports
 	$(BIN)/python tests/wheel_contents.py
 

@@ -135,10 +135,10 @@ class Cycling:
         for true in self._memory():
             tally.points += 1
             index = int(true["point_index"])
-            row = kept.get(index)
-            tally.lost_points += row is None
-            tally.wrong_points += row is not None and any(
-                row[name] != true[name] for name in ("potential_v", "charge_mah")
+            found = kept.get(index)
+            tally.lost_points += found is None
+            tally.wrong_points += found is not None and any(
+                found[name] != true[name] for name in ("potential_v", "charge_mah")
             )
             inside_v = low_v - NOISE_V <= true["potential_v"] <= high_v + NOISE_V
             tally.excursions += not (inside_v and abs(true["current_a"]) <= most_a)

@@ -18,6 +18,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -115,7 +116,7 @@ def latencies(config: Config, cycles: int) -> list[float]:
                 journal("event_page", run.page(columns, rows))
             else:
                 journal("stop", run.bundle.compose_stop())
-            found.append(wait_for(lambda n=cycle: rows_in(tiled, key, "cycles") >= n))
+            found.append(wait_for(partial(_has_rows, tiled, key, cycle)))
             if cycle < cycles:
                 rows = slice(cycle * ROWS + 1, (cycle + 1) * ROWS)
                 journal("event_page", run.page(columns, rows))
@@ -134,6 +135,10 @@ def wait_for(condition: Callable[[], bool]) -> float:
             raise TimeoutError("a row did not come into Tiled")
         threading.Event().wait(0.01)
     return time.perf_counter() - began
+
+
+def _has_rows(tiled: Any, key: str, n: int) -> bool:
+    return rows_in(tiled, key, "cycles") >= n
 
 
 def rows_in(tiled: Any, key: str, stream: str) -> int:

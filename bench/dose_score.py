@@ -12,6 +12,7 @@ import argparse
 import json
 import sys
 import time
+from typing import Any
 
 import dose_score_methods as methods
 import numpy as np
@@ -45,7 +46,7 @@ def main() -> None:
         _print(report)
 
 
-def score(seeds: list[int], *, quick: bool = False) -> dict:
+def score(seeds: list[int], *, quick: bool = False) -> dict[str, Any]:
     """Return the whole report."""
     start = time.process_time()
     cycles = CYCLES[:1] if quick else CYCLES
@@ -73,9 +74,9 @@ def score(seeds: list[int], *, quick: bool = False) -> dict:
     }
 
 
-def _errors(seeds, cycles, ladder, size) -> dict:
+def _errors(seeds, cycles, ladder, size) -> dict[str, Any]:
     """Return strategy -> cycles -> dose -> seed -> errors of (Si, O, F)."""
-    found: dict = {}
+    found: dict[str, Any] = {}
     for n in cycles:
         for seed in seeds:
             specimen = make_specimen(n, seed, trap=False, **size)
@@ -96,7 +97,7 @@ def _errors(seeds, cycles, ladder, size) -> dict:
     return found
 
 
-def _dose_ratio(errors: dict, ladder: tuple[float, ...]) -> float | None:
+def _dose_ratio(errors: dict[str, Any], ladder: tuple[float, ...]) -> float | None:
     """Return the lowest dose from which on no volume is worse than the reference."""
     worst = None
     for dose in sorted(ladder, reverse=True):
@@ -109,7 +110,7 @@ def _dose_ratio(errors: dict, ladder: tuple[float, ...]) -> float | None:
     return worst
 
 
-def _guards(seeds, cycles, dose, size) -> dict:
+def _guards(seeds, cycles, dose, size) -> dict[str, Any]:
     """Return each guard's worst value, its limit, and whether it is met."""
     chemistry, lookup, gradient, ghosts = [], [], [], []
     for n in cycles:
@@ -146,7 +147,7 @@ def _guards(seeds, cycles, dose, size) -> dict:
     }
 
 
-def _guard(values: list[float], limit: float) -> dict:
+def _guard(values: list[float], limit: float) -> dict[str, Any]:
     worst = min(values)
     return {
         "value": worst,
@@ -162,7 +163,7 @@ def _with_tracking(dose: float) -> float:
     return (dose + TRACKING_SHARE) / (1 + TRACKING_SHARE)
 
 
-def _curves(errors: dict) -> dict:
+def _curves(errors: dict[str, Any]) -> dict[str, Any]:
     """Return strategy -> cycles -> rows of dose, and mean and worst error."""
     return {
         name: {
@@ -181,11 +182,11 @@ def _curves(errors: dict) -> dict:
     }
 
 
-def _by_element(values) -> dict:
+def _by_element(values) -> dict[str, Any]:
     return {e: round(float(v), 4) for e, v in zip(SCORED, values, strict=True)}
 
 
-def _print(report: dict) -> None:
+def _print(report: dict[str, Any]) -> None:
     for name, by_cycles in report["curves"].items():
         for n, rows in by_cycles.items():
             for row in rows:

@@ -6,6 +6,7 @@ simulator's own voxel-driven projector, which shares no formula with that of
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -199,6 +200,6 @@ def _binned(areal: NDArray[np.float64]) -> NDArray[np.float64]:
     return areal.reshape(e, u // 2, 2, y // 2, 2).mean(axis=(2, 4))
 
 
-def _halved(volume: NDArray) -> NDArray:
+def _halved(volume: NDArray[Any]) -> NDArray[Any]:
     z, x, y = (n // 2 for n in volume.shape)
     return volume.reshape(z, 2, x, 2, y, 2).mean(axis=(1, 3, 5))

@@ -73,16 +73,16 @@ def unguided(measured: Measurement) -> dict[str, Volume]:
     few = em(measured, 2)
     more = em(measured, 2, few)
     plain = em(measured, _ITERATIONS - 4, more)
-    smooth = None
+    smooth: Volume | None = None
     for _ in range(_ITERATIONS):
-        smooth = em(measured, 1, smooth)
-        smooth = blurred(smooth, (1.0,) * len(smooth))
+        step = em(measured, 1, smooth)
+        smooth = blurred(step, (1.0,) * len(step))
     found = {
         "em20": em(measured, 20 - _ITERATIONS, plain),
         "em2": few,
         "em4": more,
         "em_gauss": blurred(plain, GAUSS_VOXELS),
-        "smoothed_em": smooth,
+        "smoothed_em": plain if smooth is None else smooth,
     }
     for width in WIDE_VOXELS:
         found[f"em_gauss_{width:g}"] = blurred(plain, (width,) * len(plain))

@@ -1,5 +1,7 @@
 """Rows on X-ray counts: events into maps, and the windows of a dense cube."""
 
+from functools import partial
+
 import numpy as np
 from interleaved import Row, compare
 
@@ -18,8 +20,8 @@ def rows() -> list[Row]:
         events = _events(is_ordered=order == "in scan order")
         found += compare(
             f"EDS, {_EVENTS:.0e} events of 16 bits {order} -> maps and spectrum",
-            lambda events=events: element_maps(events, HE_2021, (_SIDE, _SIDE)),
-            {"np.bincount": (lambda events=events: _bincount(events), 1.0, goal)},
+            partial(element_maps, events, HE_2021, (_SIDE, _SIDE)),
+            {"np.bincount": (partial(_bincount, events), 1.0, goal)},
         )
     cube = (
         np.random.default_rng(2).poisson(0.3, (192, 192, _CHANNELS)).astype(np.uint16)

@@ -20,7 +20,6 @@ from cryoline.acquisition import (
     append_only,
     append_only_backup,
     custody_backup,
-    dose_book,
     dose_schema,
 )
 from cryoline.acquisition.custody import CustodyRecord
@@ -389,7 +388,9 @@ def test_a_clock_that_jumps_back_changes_no_order(
 ) -> None:
     """A row's time is for people; what came first is what was committed first."""
     times = iter(range(2_000_000_000, 0, -10_000_000))
-    monkeypatch.setattr(dose_book.time, "time", lambda: float(next(times)))
+    monkeypatch.setattr(
+        "cryoline.acquisition.dose_book.time.time", lambda: float(next(times))
+    )
     with opened(path) as ledger:
         priors = []
         for n in range(3):

@@ -47,6 +47,9 @@ class Channel:
 
     parent = None
     name = "pot"
+    state: Any
+    program_uid: Any
+    point_count: Any
 
     def __init__(self, points: int = 12, *, dies_after: int | None = None) -> None:
         for name, value in {

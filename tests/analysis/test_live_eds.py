@@ -81,14 +81,14 @@ def documents(series, *, resource=True, beyond=0, charge_c=(1e-9, 1e-9), **asked
         )
     first = 0
     tilts = zip(ANGLES_DEG, series, charge_c, strict=True)
-    for number, (tilt_deg, tilt, charge) in enumerate(tilts):
-        last = first + len(tilt) + (beyond if number == 1 else 0)
+    for index, (tilt_deg, tilt, charge) in enumerate(tilts):
+        last = first + len(tilt) + (beyond if index == 1 else 0)
         data = {
             "stage_alpha_deg": tilt_deg,
             "eds_first_event": first,
             "eds_last_event": last,
             "eds_live_time_s": 110.0,
-            "eds_first_frame": FRAMES * number,
+            "eds_first_frame": FRAMES * index,
             "eds_frame_count": FRAMES,
             "beam_charge_c": charge,
         }

@@ -4,6 +4,8 @@ The simulated laboratory has no energy-loss camera: its spectra are written into
 stream resource file here, as one would write them, and go through the real worker.
 """
 
+from typing import Any
+
 import event_model
 import h5py
 import numpy as np
@@ -187,9 +189,13 @@ def test_arrays_that_don_t_fit_are_refused() -> None:
         lithium_map(np.zeros((2, 2)), np.zeros((2, 2)), 0.0)
 
 
+def never(*_: Any) -> Any:
+    raise AssertionError("nothing is written or opened")
+
+
 def test_a_run_of_another_kind_gives_nothing() -> None:
     emitted = []
-    router = LossMapsRouter(lambda *doc: emitted.append(doc), None, None)
+    router = LossMapsRouter(lambda *doc: emitted.append(doc), never, never)
     run = event_model.compose_run()
 
     router("start", run.start_doc)
@@ -200,7 +206,7 @@ def test_a_run_of_another_kind_gives_nothing() -> None:
 
 def test_spectra_without_a_file_and_unknown_settings_are_refused(tmp_path) -> None:
     docs = [d for d in documents(tmp_path / "x.h5") if d[0] != "stream_resource"]
-    router = LossMapsRouter(lambda *doc: None, None, None)
+    router = LossMapsRouter(lambda *doc: None, never, never)
 
     for name, doc in docs[:2]:
         router(name, doc)
@@ -208,4 +214,4 @@ def test_spectra_without_a_file_and_unknown_settings_are_refused(tmp_path) -> No
         router(*docs[2])
     (_, start), *_ = documents(tmp_path / "x.h5", eels_settings={"windows": 1})
     with pytest.raises(KernelInputError, match="there are model, window_ev, cut_ev"):
-        LossMapsRouter(lambda *doc: None, None, None)("start", start)
+        LossMapsRouter(lambda *doc: None, never, never)("start", start)

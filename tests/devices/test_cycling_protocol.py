@@ -1,4 +1,5 @@
 import json
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -43,7 +44,8 @@ def test_lowered_sweeps_visit_each_vertex_once_a_cycle_and_end_at_the_second(
     ).lowered()
 
     visited = []
-    step, passes = 0, 1
+    step: Any = 0
+    passes = 1
     while step < len(program.steps):  # run it as an instrument would
         now = program.steps[step]
         if now.type == "voltage_scan":

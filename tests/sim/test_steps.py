@@ -115,7 +115,8 @@ def test_an_impedance_is_that_of_the_stated_circuit_at_both_ends() -> None:
     rows = device.points.rows[device.points.rows[:, COLUMN.frequency_hz] > 0]
     assert len(rows) == 31
     measured = rows[:, COLUMN.z_real_ohm] + 1j * rows[:, COLUMN.z_imag_ohm]
-    true = impedance_ohm(device.source.cell, rows[:, COLUMN.frequency_hz])
+    source: Any = device.source
+    true = impedance_ohm(source.cell, rows[:, COLUMN.frequency_hz])
     np.testing.assert_allclose(measured, true, atol=0.02 * np.abs(true).max())
     assert device.progress_percent() == 100.0
 

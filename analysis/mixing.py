@@ -4,9 +4,11 @@ Thresholds and votes voxel by voxel are biased by noise: on rare counts they mea
 noise. A mean over a volume's voxels is free of that, but not of what the missing wedge
 and a few iterations smear from the shell into the core. So:
 
-- SEI thickness: from the steepest fall of silicon to that of the SEI's elements, in
-  profiles about the wire's axis, only where the tilts resolve its surface; a symmetric
-  blur moves neither.
+- Core radius: of the even disc whose mean squared radius silicon has. It is a ratio of
+  sums, and stays what it is when SEI eats into the wire from outside and silicon fades.
+- SEI thickness: from there to the steepest fall of the SEI's elements, in profiles
+  about the wire's axis, only where the tilts resolve its surface; a symmetric blur
+  does not move it.
 - Core invasion: not from the volume. The wire is taken for rings about its axis, and
   these few numbers are fitted to the counts of all tilts (weighted least squares, no
   sign imposed): unbiased by noise, by blur and by the wedge, which can't hide a ring.
@@ -72,7 +74,7 @@ class Measure:
 
     value: float
     sigma: float
-    """Standard error by counting."""
+    """Standard error: counting, and what rings and roundness leave open."""
     from_noise: float
     """What half the dose adds to the value; about what noise adds to it at this one."""
     trusted: bool
@@ -105,8 +107,9 @@ def volume_measures(
         raise KernelInputError("volumes: there is no silicon; a wire needs a core")
     radius, resolved = _polar(core, voxel_nm)
     profiles = [_profile(v, radius, resolved, voxel_nm) for v in (core, shell)]
-    inner = _steepest(profiles[0], voxel_nm, beyond_nm=voxel_nm)
-    outer = _steepest(profiles[1], voxel_nm, beyond_nm=inner + voxel_nm)
+    fall = _steepest(profiles[0], voxel_nm, beyond_nm=voxel_nm)
+    outer = _steepest(profiles[1], voxel_nm, beyond_nm=fall + voxel_nm)
+    inner = _round_as(profiles[0], voxel_nm, within_nm=outer)
     inside = radius < inner - _MARGIN_NM
     width = outer - inner
     between = resolved & (np.abs(radius - (inner + outer) / 2) < width / 6 + voxel_nm)
@@ -190,6 +193,8 @@ def mixing(
         # Halves have twice the variance, their difference four times.
         sigma = float(np.sqrt(np.mean(np.diff(halves, axis=1) ** 2)) / 2)
         there = float(getattr(value, name))
+        if name.endswith("_nm"):
+            sigma = float(np.hypot(sigma, voxel_nm))  # of a ring, and about of the blur
         if name == "sei_in_core":
             # A wire that isn't round is seen differently from its two sides.
             sigma = float(np.hypot(sigma, uneven(radius, value)))
@@ -273,6 +278,11 @@ def _doubt(
             "SEI walls of about 3 nm are thinner than the volume resolves, so that "
             "silicon seems connected across them: a lower bound"
         )
+    if name == "sei_in_core" and value.core_radius_nm < 2 * _MARGIN_NM + voxel_nm:
+        return (
+            f"the core, {value.core_radius_nm:.1f} nm, has no inside that is "
+            f"{_MARGIN_NM:g} nm below its surface"
+        )
     least_nm = max(_THICK_ENOUGH_NM, 4 * voxel_nm)
     if name != "core_radius_nm" and value.sei_thickness_nm < least_nm:
         return (
@@ -322,6 +332,15 @@ def _profile(
     sums = np.bincount(ring, volume[resolved])
     means: NDArray[np.float64] = sums / np.maximum(voxels, 1)
     return means[: min(volume.shape[:2]) // 2]
+
+
+def _round_as(
+    profile: NDArray[np.float64], voxel_nm: float, *, within_nm: float
+) -> float:
+    """Return the radius of the even disc whose mean squared radius is a profile's."""
+    radius = (np.arange(profile.size) + _HALF) * voxel_nm
+    mass = np.where(radius < within_nm, profile, 0) * radius
+    return float(np.sqrt(2 * (mass * radius**2).sum() / max(mass.sum(), 1e-12)))
 
 
 def _steepest(

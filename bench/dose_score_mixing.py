@@ -9,6 +9,7 @@ the mean and spread over the seeds. About 10 CPU seconds a wire.
 import json
 import sys
 from dataclasses import asdict, replace
+from typing import Any
 
 import dose_score_methods as methods
 import numpy as np
@@ -19,7 +20,7 @@ from cryoline.analysis.mixing import mixing, volume_measures
 CYCLES = (1, 36, 100)
 
 
-def measures(n_cycles: int, seed: int) -> dict:
+def measures(n_cycles: int, seed: int) -> dict[str, Any]:
     """Return name -> truth, value, sigma, trusted of one wire."""
     specimen = make_specimen(n_cycles, seed, trap=False)
     measured = measure(specimen, 1.0)
@@ -54,7 +55,7 @@ def main() -> None:
     """Print each wire, then what the seeds say together."""
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 3
     first = int(sys.argv[2]) if len(sys.argv) > 2 else 21
-    rows: dict[int, list[dict]] = {n: [] for n in CYCLES}
+    rows: dict[int, list[dict[str, Any]]] = {n: [] for n in CYCLES}
     for seed in range(first, first + count):
         for n in CYCLES:
             rows[n].append(measures(n, seed))

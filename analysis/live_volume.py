@@ -1,7 +1,7 @@
 """Element volumes that grow with the tilts: the derived run `element-volumes`.
 
-A coarse volume is on view while the series runs; at its end the kept one is made anew
-of all tilts.
+A coarse volume is on view while the series runs. At its end the kept one is made anew
+of all tilts, and a full one of each element, in voxels as small as the maps' pixels.
 """
 
 import math
@@ -26,7 +26,7 @@ from cryoline.analysis.volume import (
 
 __all__ = ["VOLUME_VERSION", "VolumeRouter", "warm_up"]
 
-VOLUME_VERSION: Final = "1"
+VOLUME_VERSION: Final = "2"
 """Raised by one whenever the same raw run would give other volumes or rows."""
 
 _ELEMENTS: Final = tuple(window.element for window in HE_2021)
@@ -45,9 +45,9 @@ class VolumeRouter(DocumentRouter):  # type: ignore[misc,unused-ignore]
     """The volumes of Si, O, F and C, as a run of its own.
 
     A row of the stream `volume` and a live array (element, z, x, y) come with each
-    tilt, one that is kept with the end of the run. A run without X-ray counts gives
-    nothing, an exposure without charge adds nothing. Arguments as those of
-    `EdsMapsRouter`.
+    tilt; with the end of the run one that is kept, and for each element a full one
+    (z, x, y). A run without X-ray counts gives nothing, an exposure without charge adds
+    nothing. Arguments as those of `EdsMapsRouter`.
     """
 
     quantity: Final = "element-volumes"
@@ -140,7 +140,19 @@ class VolumeRouter(DocumentRouter):  # type: ignore[misc,unused-ignore]
             self._save("volume", final, live=False, **what)
             what["version"] += 1  # of the live one, which had that number already
             self._save("volume", final, live=True, **what)
+            self._keep_full(self._volume, self._last)
         self._run.end(doc)
+
+    def _keep_full(self, volume: SeriesVolume, last: EdsTilt) -> None:
+        """Keep each element's volume at full resolution, one after the other."""
+        if not volume.settings.has_full:
+            return
+        what = self._what(last)
+        what["dims"] = ("z", "x", "y")
+        what["scale_nm"] = last.pixel_nm * volume.settings.full_bin_px
+        for number, element in enumerate(_ELEMENTS):
+            what["attributes"] = {"element": element, "tilts": last.number}
+            self._save(f"full-{element}", volume.full(number), live=False, **what)
 
     def _exposure(self, tilt: EdsTilt) -> float:
         """Return charge times free detector, relative to the first tilt's charge."""

@@ -1,4 +1,5 @@
 import io
+from dataclasses import replace
 
 import event_model
 import h5py
@@ -213,7 +214,7 @@ def test_counts_without_a_file_are_refused(series, content):
         derive(documents(series, resource=False), content)
 
 
-SMALL = VolumeSettings(size_voxels=32, bin_px=8, final_iterations=3)
+SMALL = VolumeSettings(size_voxels=32, bin_px=8, final_iterations=3, full_bin_px=0)
 
 
 def test_a_volume_grows_with_each_tilt_and_is_kept_at_the_end(series, content):
@@ -230,6 +231,22 @@ def test_a_volume_grows_with_each_tilt_and_is_kept_at_the_end(series, content):
     # Two tilts can't tell how high the wire lies, but where across the tilt axis.
     across = saved[2][1][0].sum(axis=(0, 2))
     assert across[13:19].sum() > 0.6 * across.sum()
+
+
+def test_full_volumes_of_each_element_are_kept_beside_the_coarse_one(series, content):
+    settings = replace(SMALL, full_bin_px=4)
+    emitted, saved = derive(documents(series), content, VolumeRouter, settings=settings)
+
+    assert emitted[0][1]["parameters"]["full_bin_px"] == 4
+    full = [(key, array, what) for key, array, what in saved if key != "volume"]
+    assert [key for key, _, _ in full] == ["full-Si", "full-O", "full-F", "full-C"]
+    coarse = saved[-5][1]
+    for (_, array, what), whole in zip(full, coarse, strict=True):
+        assert (what["live"], what["version"]) == (False, 2)
+        assert what["dims"] == ("z", "x", "y")
+        assert what["scale_nm"] == pytest.approx(4 * 2.134)
+        assert array.shape == (64, 64, 64)
+        assert array.sum() == pytest.approx(whole.sum(), rel=0.1)
 
 
 def test_a_volume_knows_how_long_a_tilt_was_exposed(series, content):

@@ -91,6 +91,33 @@ def test_the_live_volume_comes_close_to_the_final_one(volume, final):
     assert np.corrcoef(live[0].ravel(), final[0].ravel())[0, 1] > 0.97
 
 
+def test_full_volumes_show_the_same_in_finer_voxels(wire, series):
+    settings = VolumeSettings(size_voxels=32, bin_px=8, full_bin_px=4)
+    volume = reconstruct(series[::3], settings)
+    coarse, full = volume.final()[0], volume.full(0)
+
+    assert full.shape == (64, 64, 64)
+
+    def off(moved_voxels):
+        moved = np.roll(full, moved_voxels, axis=1).reshape(32, 2, 32, 2, 32, 2)
+        return np.linalg.norm(moved.sum(axis=(1, 3, 5)) - coarse)
+
+    # Of the same field, to less than a fine voxel.
+    assert off(0) < 0.05 * np.linalg.norm(coarse)
+    assert off(1) > 0.1 * np.linalg.norm(coarse)
+    fine = replace(settings, size_voxels=64, bin_px=4)
+    truth = on_grid(wire.elements["Si"], wire.voxel_nm, fine, 2.134)
+    # Nine tilts instead of 25: .87
+    assert np.corrcoef(full.ravel(), truth.ravel())[0, 1] > 0.8
+
+
+def test_full_voxels_have_to_divide_the_coarse_ones():
+    with pytest.raises(KernelInputError, match="full_bin_px 2 does not divide bin_px"):
+        VolumeSettings(bin_px=3, full_bin_px=2)
+    with pytest.raises(KernelInputError, match="add a tilt first"):
+        SeriesVolume(VolumeSettings(size_voxels=8)).full(0)
+
+
 def test_a_map_that_lies_off_across_the_axis_is_moved_back(series):
     few = series[::3]
     moved = [few[0], *few[1:]]

@@ -17,35 +17,15 @@ from cryoline.devices.beam_panel import BeamState
 __all__ = ["CONTRACT"]
 
 _BEAM_OFF_S: Final = 0.5
-_EGU_LENGTH: Final = 7
 _TOO_OLD_S: Final = 0.7
-_BEAT_SEEN_S: Final = 2.0
 
 
 def _identity(rig: BeamRig) -> str:
-    boot_id = str(rig.get("BootId_RBV"))
-    if not 0 < len(boot_id.encode()) <= 39:
-        raise Breach(f"BootId_RBV is {boot_id!r}; a text of 1..39 bytes is needed")
-    beats, time_s = rig.get("Heartbeat_RBV"), rig.get("InstrumentTime_RBV")
-    for name, before in (("Heartbeat_RBV", beats), ("InstrumentTime_RBV", time_s)):
-        if not rig.goes_on(name, before, timeout_s=_BEAT_SEEN_S):
-            raise Breach(f"{name} stays at {before:g} for {_BEAT_SEEN_S:g} s")
-    if rig.get("BootId_RBV") != boot_id:
-        raise Breach(f"BootId_RBV changed from {boot_id} while the IOC ran")
-    return f"boot {boot_id}, exposure {rig.get('ExposureCounter_RBV'):.0f}"
+    return f"{rig.identity()}, exposure {rig.get('ExposureCounter_RBV'):.0f}"
 
 
 def _units(rig: BeamRig) -> str:
-    wrong = [
-        f"{name} is in {unit!r}, not {' or '.join(allowed)}"
-        for name, allowed in UNITS.items()
-        # Channel Access carries no more than that of it.
-        if (unit := rig.unit(name)) not in {egu[:_EGU_LENGTH] for egu in allowed}
-    ]
-    if wrong:
-        raise Breach("; ".join(wrong))
-    current_max_pa = rig.current_max_pa
-    return f"{len(UNITS)} units; at most {current_max_pa:g} pA"
+    return f"{rig.check_units(UNITS)}; at most {rig.current_max_pa:g} pA"
 
 
 def _blanked_as_found(rig: BeamRig) -> str:

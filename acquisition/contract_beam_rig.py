@@ -48,7 +48,6 @@ _ANSWER_S: Final = 2.0
 _MARGIN_S: Final = 3.0
 _PIXELS: Final = 16
 _LARGEST_S: Final = 1e9
-_RATE_S: Final = 0.3
 _FAST: Final = 1.3
 """A clock that looks faster than this is; below it, nobody measured carefully."""
 
@@ -84,7 +83,8 @@ class BeamRig(ContractPVs):
         self._end = threading.Event()
         self._beating: threading.Thread | None = None
         self._refuse_other_session()
-        self.rate = self._instrument_rate()
+        rate = self.instrument_rate()
+        self.rate = rate if rate > _FAST else 1.0
         """Instrument time over wall time; 1 but for a simulated instrument."""
 
     # At rest -----------------------------------------------------------------------
@@ -108,11 +108,6 @@ class BeamRig(ContractPVs):
         state = int(self.get("State_RBV"))
         known = {int(s): s.name.lower() for s in BeamState}
         return known.get(state, f"{state}, which is none")
-
-    def goes_on(self, name: str, before: float, *, timeout_s: float) -> bool:
-        """Return whether a number has become larger in time."""
-        larger = self.until(lambda: bool(self.get(name) > before), timeout_s=timeout_s)
-        return larger is not None
 
     # As a session ------------------------------------------------------------------
 
@@ -249,13 +244,6 @@ class BeamRig(ContractPVs):
                 f"{self.prefix}: session {holder} has the beam; end it before its IOC "
                 "is tried"
             )
-
-    def _instrument_rate(self) -> float:
-        first_s, begun_s = self.get("InstrumentTime_RBV"), time.monotonic()
-        threading.Event().wait(_RATE_S)
-        gone_s = self.get("InstrumentTime_RBV") - first_s
-        rate = float(gone_s / (time.monotonic() - begun_s))
-        return rate if rate > _FAST else 1.0
 
     def _beat(self, end: threading.Event) -> None:
         epics.ca.use_initial_context()

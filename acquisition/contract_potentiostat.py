@@ -20,32 +20,9 @@ from cryoline.devices.potentiostat import POINT_COLUMNS
 
 __all__ = ["CONTRACT"]
 
-_BEAT_SEEN_S: Final = 3.0
-
-
-def _identity(rig: PotentiostatRig) -> str:
-    boot_id = str(rig.get("BootId_RBV"))
-    if not 0 < len(boot_id.encode()) <= 39:
-        raise Breach(f"BootId_RBV is {boot_id!r}; a text of 1..39 bytes is needed")
-    for name in ("Heartbeat_RBV", "InstrumentTime_RBV"):
-        before = rig.get(name)
-        if rig.until(lambda: rig.get(name) > before, timeout_s=_BEAT_SEEN_S) is None:  # noqa: B023
-            raise Breach(f"{name} stays at {before:g} for {_BEAT_SEEN_S:g} s")
-    if (now := rig.get("BootId_RBV")) != boot_id:
-        raise Breach(f"BootId_RBV went from {boot_id} to {now} while it ran")
-    return f"boot {boot_id}"
-
 
 def _units(rig: PotentiostatRig) -> str:
-    wrong = [
-        f"{name} is in {found!r}, not {unit}"
-        for name, unit in UNITS.items()
-        # Channel Access carries seven characters of a unit.
-        if (found := rig.unit(name)) not in (unit, unit[:7])
-    ]
-    if wrong:
-        raise Breach("; ".join(wrong))
-    return f"{len(UNITS)} units"
+    return rig.check_units(UNITS)
 
 
 def _abilities(rig: PotentiostatRig) -> str:
@@ -134,7 +111,7 @@ CONTRACT: Final = Contract(
         Check(
             "says who it is",
             "BootId_RBV; Heartbeat_RBV and InstrumentTime_RBV go on",
-            _identity,
+            PotentiostatRig.identity,
         ),
         Check("units", "EGU of every number", _units),
         Check("says what it can", "Potential, current, scan rate limits", _abilities),

@@ -1,8 +1,6 @@
 """A potentiostat's IOC as its contract tries it: programs of its own, and pages."""
 
 import json
-import threading
-import time
 from typing import Any, Final
 
 import numpy as np
@@ -25,25 +23,25 @@ from cryoline.devices.cycling_protocol import (
 __all__ = ["UNITS", "PotentiostatRig"]
 
 UNITS: Final = {
-    "Potential_RBV": "V",
-    "Current_RBV": "A",
-    "Charge_RBV": "mAh",
-    "Range_RBV": "A",
-    "Cycle_RBV": "cycles",
-    "HalfCycle_RBV": "half cycles",
-    "Step_RBV": "steps",
-    "Progress_RBV": "%",
-    "Remaining_RBV": "s",
-    "PointCount_RBV": "points",
-    "PointRequest": "points",
-    "PotentialMin_RBV": "V",
-    "PotentialMax_RBV": "V",
-    "CurrentMax_RBV": "A",
-    "ScanRateMax_RBV": "mV/s",
-    "InstrumentTime_RBV": "s",
-    "Heartbeat_RBV": "beats",
+    "Potential_RBV": ("V",),
+    "Current_RBV": ("A",),
+    "Charge_RBV": ("mAh",),
+    "Range_RBV": ("A",),
+    "Cycle_RBV": ("cycles",),
+    "HalfCycle_RBV": ("half cycles",),
+    "Step_RBV": ("steps",),
+    "Progress_RBV": ("%",),
+    "Remaining_RBV": ("s",),
+    "PointCount_RBV": ("points",),
+    "PointRequest": ("points",),
+    "PotentialMin_RBV": ("V",),
+    "PotentialMax_RBV": ("V",),
+    "CurrentMax_RBV": ("A",),
+    "ScanRateMax_RBV": ("mV/s",),
+    "InstrumentTime_RBV": ("s",),
+    "Heartbeat_RBV": ("beats",),
 }
-"""The unit of each number."""
+"""Units that a number may be in, by its name."""
 _OTHERS: Final = (
     *("BootId_RBV", "Message_RBV", "Program", "ProgramUid_RBV", "Start", "Stop"),
     *("State_RBV", "Overload_RBV", "Contact_RBV", "Points_RBV", "PointColumns_RBV"),
@@ -65,7 +63,7 @@ class PotentiostatRig(ContractPVs):
     def __init__(self, prefix: str) -> None:
         super().__init__(prefix, (*UNITS, *_OTHERS))
         self._refuse_while_running()
-        self.rate = self._instrument_rate()
+        self.rate = self.instrument_rate()
         """Instrument time over wall time, 1 for a real instrument."""
 
     def come_to_rest(self) -> str:
@@ -216,9 +214,3 @@ class PotentiostatRig(ContractPVs):
                 f"{self.prefix}: program {self.get('ProgramUid_RBV')} runs; wait for "
                 "its end, or stop it, before its IOC is tried"
             )
-
-    def _instrument_rate(self) -> float:
-        first_s, begun_s = self.get("InstrumentTime_RBV"), time.monotonic()
-        threading.Event().wait(0.5)
-        gone_s = self.get("InstrumentTime_RBV") - first_s
-        return float(gone_s / (time.monotonic() - begun_s))

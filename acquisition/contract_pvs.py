@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from cryoline.acquisition.contract import Breach
@@ -14,6 +14,11 @@ import epics  # isort: skip
 __all__ = ["ContractPVs"]
 
 _LOOK_S: Final = 0.02
+_RATE_S: Final = 0.5
+_BEAT_SEEN_S: Final = 3.0
+_BOOT_ID_BYTES: Final = 39
+_EGU_BYTES: Final = 7
+"""Channel Access carries no more of a unit."""
 
 
 class ContractPVs:
@@ -94,3 +99,45 @@ class ContractPVs:
         pv.auto_monitor = True
         index = pv.add_callback(lambda value, **_: seen(value))
         return lambda: pv.remove_callback(index)
+
+    # What every instrument promises ------------------------------------------------
+
+    def identity(self) -> str:
+        """Return the boot id; raises Breach if it changes, or clock or beat stand."""
+        boot_id = str(self.get("BootId_RBV"))
+        if not 0 < len(boot_id.encode()) <= _BOOT_ID_BYTES:
+            raise Breach(
+                f"BootId_RBV is {boot_id!r}; a text of 1..{_BOOT_ID_BYTES} bytes is "
+                "needed"
+            )
+        before = {n: self.get(n) for n in ("Heartbeat_RBV", "InstrumentTime_RBV")}
+        for name, value in before.items():
+            if not self.goes_on(name, value, timeout_s=_BEAT_SEEN_S):
+                raise Breach(f"{name} stays at {value:g} for {_BEAT_SEEN_S:g} s")
+        if (now := self.get("BootId_RBV")) != boot_id:
+            raise Breach(f"BootId_RBV went from {boot_id} to {now} while the IOC ran")
+        return f"boot {boot_id}"
+
+    def check_units(self, units: Mapping[str, tuple[str, ...]]) -> str:
+        """Raise Breach unless each number is in a unit that it may be in."""
+        wrong = [
+            f"{name} is in {unit!r}, not {' or '.join(allowed)}"
+            for name, allowed in units.items()
+            if (unit := self.unit(name))
+            not in {*allowed, *(egu[:_EGU_BYTES] for egu in allowed)}
+        ]
+        if wrong:
+            raise Breach("; ".join(wrong))
+        return f"{len(units)} units"
+
+    def goes_on(self, name: str, before: float, *, timeout_s: float) -> bool:
+        """Return whether a number has become larger in time."""
+        larger = self.until(lambda: bool(self.get(name) > before), timeout_s=timeout_s)
+        return larger is not None
+
+    def instrument_rate(self) -> float:
+        """Return instrument time over wall time, as it passes now."""
+        first_s, begun_s = self.get("InstrumentTime_RBV"), time.monotonic()
+        threading.Event().wait(_RATE_S)
+        gone_s = self.get("InstrumentTime_RBV") - first_s
+        return float(gone_s / (time.monotonic() - begun_s))

@@ -1,9 +1,10 @@
 """What the dose ledger refuses: blocked regions, restarted instruments, no reasons."""
 
 import math
-import re
 import sqlite3
 from typing import Final
+
+from pydantic import TypeAdapter, ValidationError
 
 from cryoline.acquisition import dose_refusals as refusals
 from cryoline.acquisition.dose_book import blocking_tickets, to_milli
@@ -12,7 +13,7 @@ from cryoline.acquisition.dose_queries import find_rows, last_seen, list_open_ti
 from cryoline.acquisition.dose_records import LedgerRow
 from cryoline.acquisition.errors import DoseRefused, LedgerError
 from cryoline.acquisition.fluence import worst_fluence_e_per_nm2
-from cryoline.devices.exposure import Exposure
+from cryoline.devices.exposure import Exposure, SpecimenName
 
 __all__ = [
     "check_instrument",
@@ -24,8 +25,7 @@ __all__ = [
     "worst_milli",
 ]
 
-_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,59}")
-"""As `Exposure` has it."""
+_NAME: Final = TypeAdapter(SpecimenName)
 
 
 def worst_milli(exposure: Exposure, current_limit_pa: float) -> int:
@@ -63,11 +63,13 @@ def check_names(*names: str) -> None:
     A limit or a place of what no exposure can hit would protect nothing.
     """
     for name in names:
-        if not _NAME.fullmatch(name):
+        try:
+            _NAME.validate_python(name)
+        except ValidationError:
             raise LedgerError(
                 f"dose: {name!r} can't name a specimen or region: letters, digits, "
                 "points and dashes, up to 60, a letter or digit first. Mend the name"
-            )
+            ) from None
 
 
 def check_reason(reason: str) -> None:

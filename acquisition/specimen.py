@@ -4,6 +4,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from cryoline.devices.exposure import SpecimenName
+
 __all__ = ["Specimen"]
 
 
@@ -18,8 +20,7 @@ class Specimen(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9.-]*$", max_length=60)]
-    """Letters, digits, point and hyphen: it is part of file names and Tiled keys."""
+    name: SpecimenName
     ancestors: tuple[str, ...] = ()
     """What it was made from, oldest first."""
     electrode_mass_mg: Annotated[float, Field(gt=0)] | None = None

@@ -15,15 +15,20 @@ __all__ = [
     "Outcome",
     "ProbeCurrent",
     "Purpose",
+    "SpecimenName",
     "Ticket",
 ]
+
+SpecimenName = Annotated[
+    str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9.-]*$", max_length=60)
+]
+"""Of a specimen or region: letters, digits, point and hyphen; part of file names."""
 
 _Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 _NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 _Finite = Annotated[float, Field(allow_inf_nan=False)]
 _Tilt = Annotated[float, Field(ge=-89, le=89, allow_inf_nan=False)]
 _Pixels = Annotated[int, Field(ge=1, le=8192)]
-_Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9.-]*$", max_length=60)]
 
 
 class _Model(BaseModel):
@@ -63,8 +68,8 @@ class Exposure(_Model):
     the specimen stays.
     """
 
-    specimen: _Name
-    region: _Name = "region-1"
+    specimen: SpecimenName
+    region: SpecimenName = "region-1"
     purpose: Purpose = Purpose.RECORD
     width_px: _Pixels
     height_px: _Pixels

@@ -94,8 +94,11 @@ class DoseLedger(LedgerReader):
         """If it is known, the fluence under the probe is recorded with each charge."""
         if backup is not None:
             refuse_lost_rows(path, backup)
-        self._copy = BackgroundCopy(lambda: renew(path, backup))
-        self._copies_in_background = copies_in_background
+        self._copy = (
+            BackgroundCopy(lambda: renew(path, backup))
+            if copies_in_background and backup is not None
+            else None
+        )
         rules = Rules(limit_e_per_nm2, place_uncertainty_nm)
         super().__init__(LedgerFile(path), rules, source)
 
@@ -107,7 +110,8 @@ class DoseLedger(LedgerReader):
 
     def close(self) -> None:
         """Finish the copy and let go of the file; the next use opens it again."""
-        self._copy.finish()
+        if self._copy is not None:
+            self._copy.finish()
         self._file.close()
 
     # Before an exposure.
@@ -366,7 +370,8 @@ class DoseLedger(LedgerReader):
                 probe_diameter_nm=self.probe_diameter_nm,
             )
         # Committed: whatever happens to the backup, the charge stands.
-        problem = self._copy.request()
-        if not self._copies_in_background:
-            problem = self._copy.finish()
+        if self._copy is None:
+            problem = renew(self.path, self.backup)
+        else:
+            problem = self._copy.request()
         return settlement.with_backup_problem(problem)

@@ -512,6 +512,7 @@ def test_a_copy_that_failed_in_the_background_is_said_with_the_next_charge(
     with opened(path, backup=backup, copies_in_background=True) as ledger:
         first = reserve(ledger)
         ledger.settle(first.uid, result(first, 1))
+        assert ledger._copy is not None  # noqa: SLF001
         ledger._copy.finish()  # noqa: SLF001
         second = reserve(ledger, 1)
         settled = ledger.settle(second.uid, result(second, 2))

@@ -28,6 +28,23 @@ def reserve(ledger):
     return ledger.reserve(
         frame, current_pa=150, current_limit_pa=165, boot_id="b", counter=0
     )
+
+def in_eight_processes(child):
+    pids = []
+    for number in range(8):
+        pid = os.fork()
+        if pid == 0:
+            try:
+                report = json.dumps(child(number))
+                path.with_suffix(f".{number}").write_text(report)
+            except BaseException as error:
+                print(error, file=sys.stderr)
+            finally:
+                os._exit(0)
+        pids.append(pid)
+    for pid in pids:
+        os.waitpid(pid, 0)
+    return [json.loads(path.with_suffix(f".{n}").read_text()) for n in range(8)]
 """
 
 SPEND = """
@@ -40,22 +57,9 @@ def child(number):
         except DoseRefused:
             refused += 1
         times.append(time.perf_counter() - begun)
-    path.with_suffix(f".{number}").write_text(json.dumps([accepted, refused, times]))
+    return accepted, refused, times
 
-pids = []
-for number in range(8):
-    pid = os.fork()
-    if pid == 0:
-        try:
-            child(number)
-        except BaseException as error:
-            print(error, file=sys.stderr)
-        finally:
-            os._exit(0)
-    pids.append(pid)
-for pid in pids:
-    os.waitpid(pid, 0)
-parts = [json.loads(path.with_suffix(f".{n}").read_text()) for n in range(8)]
+parts = in_eight_processes(child)
 with opened() as ledger:
     used = ledger.usage("wire-1", "region-1")
     print(json.dumps({
@@ -92,22 +96,9 @@ def child(number):
             accepted.append(neighbour(ledger, number, k).uid)
         except DoseRefused:
             refused += 1
-    path.with_suffix(f".{number}").write_text(json.dumps([accepted, refused]))
+    return accepted, refused
 
-pids = []
-for number in range(8):
-    pid = os.fork()
-    if pid == 0:
-        try:
-            child(number)
-        except BaseException as error:
-            print(error, file=sys.stderr)
-        finally:
-            os._exit(0)
-    pids.append(pid)
-for pid in pids:
-    os.waitpid(pid, 0)
-parts = [json.loads(path.with_suffix(f".{n}").read_text()) for n in range(8)]
+parts = in_eight_processes(child)
 with opened(3e4) as ledger:
     tickets = ledger.unsettled()
     found = ledger.fluence_map("wire-1", cell_nm=8.0)

@@ -6,7 +6,7 @@ from typing import Any, Final, Protocol
 
 from numpy.typing import NDArray
 
-from cryoline.analysis import live_eds, live_eels, live_volume
+from cryoline.analysis import live, live_eds, live_eels, live_volume
 from cryoline.analysis.live import ANALYSIS_VERSION, CyclingRouter
 from cryoline.analysis.live_eds import MAPS_VERSION, EdsMapsRouter
 from cryoline.analysis.live_eels import LOSS_VERSION, LossMapsRouter
@@ -72,6 +72,7 @@ ANALYSES: Final = (
         CyclingRouter.quantity,
         ANALYSIS_VERSION,
         lambda outlet: CyclingRouter(outlet.emit, original_key=outlet.original_key),
+        live.warm_up,
     ),
     Analysis(
         EdsMapsRouter.quantity,

@@ -59,6 +59,7 @@ class Derivation:
         self._journal = DerivedJournal(self.path)
         self._files: ResultFiles | None = None
         self._alarms = None if outbox is None else RunAlarms(outbox, raw_key)
+        self._untold: list[tuple[str, dict[str, Any]]] = []
         self._take = analysis.begin(
             Outlet(
                 emit=self._emit,
@@ -79,8 +80,10 @@ class Derivation:
         return self._files is not None
 
     def take(self, name: str, doc: dict[str, Any]) -> None:
-        """Analyse one document of the raw run."""
-        self._take(name, doc)
+        """Analyse one document of the raw run; what it gave is on disk at the end."""
+        with self._journal.together():
+            self._take(name, doc)
+        self._tell()
 
     def close(self) -> None:
         """Close the journal."""
@@ -93,7 +96,14 @@ class Derivation:
             self._draw_last_ones()
         self._journal(name, doc)
         if self._alarms is not None:
-            self._alarms.take(name, doc)
+            self._untold.append((name, doc))
+
+    def _tell(self) -> None:
+        """Pass on what is on disk now: nobody hears of an alarm before."""
+        for name, doc in self._untold:
+            if self._alarms is not None:
+                self._alarms.take(name, doc)
+        self._untold.clear()
 
     def _save(
         self, key: str, array: _Picture, *, live: bool = False, **what: Any

@@ -10,9 +10,10 @@ machine was. A line that tells of one is taken as it stands, wherever it stands,
 is written only at the end of the file.
 """
 
+import contextlib
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -42,6 +43,8 @@ class DerivedJournal:
         self._length = 0
         self._certain = _end_of_certain(self._old)
         self._fd = -1
+        self._unwritten = bytearray()
+        self._is_together = False
 
     def __call__(self, name: str, doc: Mapping[str, Any]) -> None:
         """Take the next document; it is on disk when this returns.
@@ -49,17 +52,28 @@ class DerivedJournal:
         Raises JournalError if it can't be written.
         """
         line = encode_line(name, doc)
-        try:
+        with self._writing():
             if name == RESULT_FILE and doc["live"]:
                 self._take_live(line)
             else:
                 self._take(name, line)
-        except OSError as error:
-            raise JournalError(
-                f"{self.path}: can't write the derived journal: {error.strerror}; "
-                "free space or mend the rights of the directory, "
-                "then restart the analysis worker"
-            ) from error
+            if not self._is_together:
+                self._write()
+
+    @contextlib.contextmanager
+    def together(self) -> Iterator[None]:
+        """Put all documents that are taken meanwhile on disk at once, at the end.
+
+        One wait for the disk instead of several; and who follows the file sees all
+        that one raw document gave, or nothing of it.
+        """
+        self._is_together = True
+        try:
+            yield
+        finally:
+            self._is_together = False
+            with self._writing():
+                self._write()
 
     @property
     def is_ahead(self) -> bool:
@@ -68,6 +82,17 @@ class DerivedJournal:
         A live picture of now would then take the place of a later one.
         """
         return self._length < self._certain
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise JournalError(
+                f"{self.path}: can't write the derived journal: {error.strerror}; "
+                "free space or mend the rights of the directory, "
+                "then restart the analysis worker"
+            ) from error
 
     def close(self) -> None:
         """Close the file."""
@@ -85,7 +110,7 @@ class DerivedJournal:
             self._supersede(f"at byte {self._length}, in the {name} document")
             there = b""
         if len(there) < len(line):
-            self._append(line[len(there) :])
+            self._unwritten += line[len(there) :]
         self._length += len(line)
         if name == "stop" and len(self._old) > self._length:
             self._supersede("behind its stop document")
@@ -94,7 +119,7 @@ class DerivedJournal:
         if self.is_ahead or self._pass_live() == line:
             return
         self._cut_unless(line)
-        self._append(line[len(self._torn()) :])
+        self._unwritten += line[len(self._torn()) :]
         self._length += len(line)
 
     def _pass_live(self) -> bytes:
@@ -118,7 +143,10 @@ class DerivedJournal:
             os.truncate(self.path, self._length)
             self._old = self._old[: self._length]
 
-    def _append(self, content: bytes) -> None:
+    def _write(self) -> None:
+        if not self._unwritten:
+            return
+        content, self._unwritten = self._unwritten, bytearray()
         if self._fd < 0:
             flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
             self._fd = os.open(self.path, flags, 0o644)
@@ -143,8 +171,8 @@ class DerivedJournal:
         self.path.rename(aside)
         self._old = self._old[: self._length]
         self._certain = min(self._certain, self._length)
-        if self._old:
-            self._append(self._old)
+        # What was kept goes first; nothing is unwritten while an old file differs.
+        self._unwritten[:0] = self._old
 
 
 def _aside(path: Path, number: int) -> Path:

@@ -1,7 +1,8 @@
 """The derived run of a cycling run: its streams, and when each gets its rows.
 
-Streams: `half_cycles`, `cycles`, `peaks`, `incremental_capacity`, `onsets`, `alarms`,
-each only when it has a row; columns per gram only when the electrode's mass is known.
+Streams: `cycles` and `half_cycles`, which are described at once, so that whoever keeps
+tables has them when the first row comes; `peaks`, `incremental_capacity`, `onsets` and
+`alarms`, each with its first row. Columns per gram only when the electrode's mass is known.
 A half cycle's and a cycle's rows come as soon as the next one's first point shows that
 it is over, or the run's end does; those still open then are `complete` only if the run
 ended with success. An alarm comes with the point that raises it.
@@ -57,7 +58,7 @@ from cryoline.analysis.voltammetry import (
 
 __all__ = ["ANALYSIS_VERSION", "OPTIONAL_COLUMNS", "POINT_COLUMNS", "CyclingResults"]
 
-ANALYSIS_VERSION: Final = "2"
+ANALYSIS_VERSION: Final = "3"
 """Raised by one whenever the same raw run would give other derived documents."""
 
 POINT_COLUMNS: Final = (
@@ -80,6 +81,8 @@ _SPECIFIC: Final = Column("number", "<f8", "mAh/g", 2)
 _CURRENT: Final = Column("number", "<f8", "A", 9)
 _POTENTIAL: Final = Column("number", "<f8", "V", 4)
 _RATIO: Final = Column("number", "<f8", "", 5)
+
+_AT_ONCE: Final = ("cycles", "half_cycles")
 
 _STREAMS: Final[dict[str, dict[str, Column]]] = {
     "half_cycles": {
@@ -192,6 +195,8 @@ class CyclingResults:
             streams=_STREAMS,
             source=_SOURCE,
         )
+        for stream in _AT_ONCE:
+            self._run.begin(stream, raw_start["time"], self._columns(stream))
 
     def take(self, points: Mapping[str, Any], time: float) -> None:
         """Add a page of points, and emit what ended, or went wrong, within it."""
@@ -282,12 +287,14 @@ class CyclingResults:
         self._event("alarms", anomaly._asdict(), time)
 
     def _event(self, stream: str, row: Mapping[str, Any], time: float) -> None:
-        columns = [
+        self._run.event(stream, row, time, self._columns(stream))
+
+    def _columns(self, stream: str) -> list[str]:
+        return [
             name
             for name in _STREAMS[stream]
             if self._mass_known or not name.endswith(_PER_GRAM)
         ]
-        self._run.event(stream, row, time, columns)
 
 
 def _retention_cycle(raw_start: Mapping[str, Any]) -> int:

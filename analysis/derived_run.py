@@ -29,7 +29,7 @@ TIME: Final = Column("number", "<f8", "s", 3)
 
 
 class DerivedRun:
-    """Emits start at once, a descriptor with the first row of each stream, and stop.
+    """Emits start at once, a descriptor before the first row of each stream, and stop.
 
     source: what computed it, said of each column
     streams: columns by stream
@@ -79,7 +79,7 @@ class DerivedRun:
     ) -> None:
         """Add a row to a stream; ``columns`` are those known of this run, else all."""
         names = list(self._streams[stream] if columns is None else columns)
-        self._begin(stream, names, time)
+        self.begin(stream, time, names)
         self._num_events[stream] += 1
         number = self._num_events[stream]
         event = {
@@ -99,7 +99,7 @@ class DerivedRun:
         count = len(rows[names[0]])
         if not count:
             return
-        self._begin(stream, names, time)
+        self.begin(stream, time, names)
         first = self._num_events[stream] + 1
         self._num_events[stream] += count
         numbers = list(range(first, first + count))
@@ -114,10 +114,13 @@ class DerivedRun:
         }
         self._emit("event_page", page)
 
-    def _begin(self, stream: str, columns: list[str], time: float) -> None:
-        """Describe a stream before its first row."""
+    def begin(
+        self, stream: str, time: float, columns: Sequence[str] | None = None
+    ) -> None:
+        """Describe a stream, unless it is; its first row does so else."""
         if stream not in self._num_events:
-            self._emit("descriptor", self._describe(stream, columns, time))
+            names = list(self._streams[stream] if columns is None else columns)
+            self._emit("descriptor", self._describe(stream, names, time))
             self._num_events[stream] = 0
 
     def end(self, raw_stop: Mapping[str, Any]) -> None:

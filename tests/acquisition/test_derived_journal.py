@@ -156,3 +156,22 @@ def test_a_live_picture_takes_the_place_of_a_torn_row_that_comes_again(tmp_path,
     assert written(path, [ROWS[0], picture(1), ROWS[1]]) == lines(
         ROWS[0], picture(1), ROWS[1]
     )
+
+
+def test_documents_taken_together_are_written_at_once(tmp_path):
+    path = tmp_path / "d.jsonl"
+    journal = DerivedJournal(path)
+    journal(*DOCUMENTS[0])
+    with journal.together():
+        journal(*DOCUMENTS[1])
+        journal(*DOCUMENTS[2])
+        assert path.read_bytes() == lines(DOCUMENTS[0])
+    assert path.read_bytes() == CONTENT
+
+
+def test_what_came_before_an_error_is_written(tmp_path):
+    journal = DerivedJournal(tmp_path / "d.jsonl")
+    with pytest.raises(ZeroDivisionError), journal.together():
+        journal(*DOCUMENTS[0])
+        raise ZeroDivisionError
+    assert (tmp_path / "d.jsonl").read_bytes() == lines(DOCUMENTS[0])

@@ -327,6 +327,7 @@ class CustodyRecord:
             fate = Fate()
             place, state, route, as_of_s = "", "", "", 0.0
             unfinished: LegStart | None = None
+            harvest: Mapping[str, Any] | None = None
             # The oldest first: what was made and not carried since is where that was.
             for name, until_s in reversed(line):
                 for row in rows_of(connection, name):
@@ -334,6 +335,7 @@ class CustodyRecord:
                     if row.wall_s <= until_s:
                         place, state, route = moved(row, place, state, route)
                         unfinished = left_unfinished(row, unfinished)
+                        harvest = row.body.get("harvest", harvest)
                         as_of_s = row.wall_s
             return CustodyState(
                 specimen=specimen,
@@ -348,4 +350,5 @@ class CustodyRecord:
                 ancestors=tuple(name for name, _ in reversed(line[1:])),
                 open_leg=find_open_leg(connection, specimen),
                 unfinished=unfinished,
+                harvest=harvest,
             )

@@ -137,10 +137,15 @@ class CustodyState:
     open_leg: OpenLeg | None = None
     unfinished: LegStart | None = None
     """The leg that it was last on, if that did not come to its end."""
+    harvest: Mapping[str, Any] | None = None
+    """In which state its electrode was taken from its cell; what is made of it
+    inherits that."""
 
     def block(self) -> dict[str, Any]:
         """Return it as it stands in the metadata of runs."""
+        harvest = {} if self.harvest is None else {"harvest": dict(self.harvest)}
         return {
+            **harvest,
             "state": self.state,
             "place": self.place,
             "t_max_degc": self.t_max_degc,

@@ -8,11 +8,12 @@ from bluesky.utils import Msg, MsgGenerator, plan
 
 from cryoline.acquisition.errors import PlanRefused
 from cryoline.acquisition.program_run import collect_program
+from cryoline.acquisition.unfinished import KeptProgram
 from cryoline.devices.cycling_protocol import Program, ProgramState
 from cryoline.devices.interfaces import ProgramRunner
 from cryoline.devices.potentiostat import Attachment
 
-__all__ = ["resume_program"]
+__all__ = ["find_kept", "is_whole", "resume_program"]
 
 _OF_ONE_RUN: Final = frozenset(
     ("uid", "time", "scan_id", "plan_type", "plan_name", "versions", "session")
@@ -33,29 +34,12 @@ def resume_program(
 
     Raises PlanRefused if there is nothing to go on with, or a session is at it.
     """
-    name = potentiostat.name
-    uid = yield from bps.rd(potentiostat.program_uid)
-    kept = (yield Msg("find_program", None, uid)) if uid else None
-    if kept is None:
+    kept = yield from find_kept(potentiostat)
+    if (yield from is_whole(potentiostat, kept)):
         raise PlanRefused(
-            f"{name}: holds {f'program {uid}' if uid else 'no program'}, of which this "
-            "data directory has no run; was the instrument restarted, or is it another "
-            "session's?"
-        )
-    if kept.is_open:
-        raise PlanRefused(
-            f"{name}: a living session collects program {uid}; end it first"
-        )
-    state = yield from bps.rd(potentiostat.state)
-    if state == ProgramState.LOADED:
-        raise PlanRefused(
-            f"{name}: program {uid} was loaded and never started; begin it anew"
-        )
-    count = yield from bps.rd(potentiostat.point_count)
-    if state != ProgramState.RUNNING and count <= kept.next_point:
-        raise PlanRefused(
-            f"{name}: program {uid} has ended, and all of its {count} points are in "
-            f"run {kept.runs[-1]}; there is nothing to go on with"
+            f"{potentiostat.name}: program {kept.uid} has ended, and all of its "
+            f"{kept.next_point} points are in run {kept.runs[-1]}; there is nothing to "
+            "go on with"
         )
     program = Program.model_validate(kept.start["program"])
     _md = {
@@ -74,3 +58,35 @@ def resume_program(
 
     run: str = yield from inner()
     return run
+
+
+def find_kept(potentiostat: ProgramRunner) -> MsgGenerator[KeptProgram]:
+    """Return what the journals hold of the program in the instrument.
+
+    Raises PlanRefused if they hold nothing, or nobody may go on with it.
+    """
+    name = potentiostat.name
+    uid = yield from bps.rd(potentiostat.program_uid)
+    kept: KeptProgram | None = (yield Msg("find_program", None, uid)) if uid else None
+    if kept is None:
+        raise PlanRefused(
+            f"{name}: holds {f'program {uid}' if uid else 'no program'}, of which this "
+            "data directory has no run; was the instrument restarted, or is it another "
+            "session's?"
+        )
+    if kept.is_open:
+        raise PlanRefused(
+            f"{name}: a living session collects program {uid}; end it first"
+        )
+    if (yield from bps.rd(potentiostat.state)) == ProgramState.LOADED:
+        raise PlanRefused(
+            f"{name}: program {uid} was loaded and never started; begin it anew"
+        )
+    return kept
+
+
+def is_whole(potentiostat: ProgramRunner, kept: KeptProgram) -> MsgGenerator[bool]:
+    """Return whether the program has ended, and the journals hold all of its points."""
+    state = yield from bps.rd(potentiostat.state)
+    count = yield from bps.rd(potentiostat.point_count)
+    return bool(state != ProgramState.RUNNING and count <= kept.next_point)

@@ -1,7 +1,7 @@
 """Everything that is known of a specimen: its runs, its dose, its custody."""
 
 import difflib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -148,7 +148,9 @@ def render_sample(report: SampleReport, console: Console) -> None:
 
 
 def _render_custody(custody: CustodyState, console: Console) -> None:
-    where = " ".join(filter(None, (custody.place, custody.state))) or "not known"
+    where = " ".join(filter(None, (custody.place, custody.state)))
+    if not where:
+        where = "not known" if custody.harvest is None else "in its cell"
     parts = [f"is: {where}"]
     if custody.t_max_degc is not None:
         parts.append(f"warmest since it was cold: {custody.t_max_degc:.1f} degC")
@@ -157,10 +159,24 @@ def _render_custody(custody: CustodyState, console: Console) -> None:
     if custody.air_s:
         parts.append(f"in air: {custody.air_s:.0f} s")
     console.print(escape("; ".join(parts)), soft_wrap=True)
+    if custody.harvest is not None:
+        text = f"harvested {_harvested(custody.harvest)}"
+        console.print(escape(text), soft_wrap=True)
     if custody.flags:
         console.print(
             f"flagged for life: {escape(', '.join(custody.flags))}", style="red"
         )
+
+
+def _harvested(harvest: Mapping[str, Any]) -> str:
+    """Return the state at harvest, of this or another site's record, in a line."""
+    parts = [str(harvest["state"])]
+    if "cycle_number" in harvest:
+        parts.append(f"in cycle {harvest['cycle_number']}")
+    parts.append(f"at {harvest['potential_v']:.3f} V")
+    if harvest.get("lithiation_x") is not None:
+        parts.append(f"with x = {harvest['lithiation_x']:.2f} in LixSi and SEI")
+    return f"{' '.join(parts)}, run {harvest['cycling_run']}"
 
 
 def _custody(config: Config, specimen: str) -> tuple[CustodyState | None, set[str]]:

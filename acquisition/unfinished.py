@@ -21,6 +21,7 @@ _INDEX = "_point_index"
 class KeptProgram:
     """The runs of one program, and how much of it they keep."""
 
+    uid: str
     start: Mapping[str, Any]
     """Start document of the last run, which a further one continues."""
     runs: tuple[str, ...]
@@ -57,6 +58,7 @@ def find_program(directory: Path, uid: str) -> KeptProgram | None:
                 )
             next_point += count
     return KeptProgram(
+        uid=uid,
         start=found[-1][2],
         runs=tuple(start["uid"] for _, _, start in found),
         next_point=next_point,

@@ -106,11 +106,19 @@ class SiliconHalfCell:
         return float(self.state[DEAD])
 
     @property
+    def silicon_lithium_mah(self) -> float:
+        """Lithium in the live silicon, mAh: what a delithiation would bring out."""
+        live_c = self.state[AMORPHOUS_C] * float(np.mean(self.state[:NODES]))
+        return float(live_c) / C_PER_MAH
+
+    @property
     def lithium_mah(self) -> float:
         """Lithium in the silicon, live and dead, and in the SEI, mAh."""
-        live_c = self.state[AMORPHOUS_C] * float(np.mean(self.state[:NODES]))
         sei_c = self.state[SEI_GROWN] * self.parameters.sei_charge_c
-        return float(live_c + self.state[TRAPPED_C] + sei_c) / C_PER_MAH
+        return (
+            self.silicon_lithium_mah
+            + float(self.state[TRAPPED_C] + sei_c) / C_PER_MAH
+        )
 
     def rest(self, duration_s: float) -> None:
         """Leave the cell at open circuit.

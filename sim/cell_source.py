@@ -34,6 +34,11 @@ class CellSource:
         """Theoretical capacity, mAh."""
         return self.cell.capacity_mah
 
+    @property
+    def silicon_lithium_mah(self) -> float:
+        """Lithium in the live silicon, mAh."""
+        return self.cell.silicon_lithium_mah
+
     def prepare(self, text: str) -> "CellProgram":
         """Accept a program, or raise ProgramError."""
         program = parse_program(text)

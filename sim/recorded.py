@@ -115,6 +115,11 @@ class RecordedSource:
         """Not known of a recorded cell: 0."""
         return 0.0
 
+    @property
+    def silicon_lithium_mah(self) -> float:
+        """Not known of a recorded cell: 0."""
+        return 0.0
+
     def prepare(self, text: str) -> "RecordedProgram":
         """Accept any program: only its uid matters."""
         return RecordedProgram(self, parse_uid(text))

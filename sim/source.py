@@ -80,6 +80,10 @@ class Source(Protocol):
     def capacity_mah(self) -> float:
         """Theoretical capacity, mAh; 0 if unknown."""
 
+    @property
+    def silicon_lithium_mah(self) -> float:
+        """Lithium in the live silicon, mAh; 0 if unknown."""
+
     def prepare(self, text: str) -> PreparedProgram:
         """Accept a program, or raise ProgramError."""
 

@@ -25,6 +25,7 @@ def truth_values(
         "Lithiation_RBV": lithiation_mah,
         "Delithiation_RBV": delithiation_mah,
         "Capacity_RBV": potentiostat.source.capacity_mah,
+        "SiliconLithium_RBV": potentiostat.source.silicon_lithium_mah,
         "BeamCharge_RBV": microscope.column.charge_c(time_s),
         "FluenceMax_RBV": microscope.fluence.max_e_per_nm2,
         "ShiftX_RBV": float(x_nm),

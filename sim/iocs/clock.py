@@ -32,6 +32,7 @@ def declare(server: InstrumentServer) -> None:
     truth.number("Lithiation_RBV", "... negative, this cycle", "mAh", 0, 1e3)
     truth.number("Delithiation_RBV", "... positive, this cycle", "mAh", 0, 1e3)
     truth.number("Capacity_RBV", "Theoretical capacity", "mAh", 0, 1e3)
+    truth.number("SiliconLithium_RBV", "In the live silicon", "mAh", 0, 1e3)
     truth.number("BeamCharge_RBV", "Charge onto the specimen", "C", 0, 1, precision=15)
     truth.number("FluenceMax_RBV", "Fluence of the worst cell", "e/nm2", 0, 1e12)
     declare_truth(server)

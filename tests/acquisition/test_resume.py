@@ -17,6 +17,7 @@ from cryoline.acquisition import (
     custody_guard,
     cycle,
     harvest,
+    harvest_record,
     program_points,
     resume_program,
     unfinished,
@@ -267,6 +268,58 @@ def test_a_harvest_leaves_its_state_on_the_specimen(tmp_path: Path) -> None:
     # 0.1 mAh in 0.3 mg at 954.28 mAh/g for each lithium per silicon.
     assert state["lithiation_x"] == pytest.approx(0.1 / (954.28 * 0.3e-3), rel=1e-4)
     assert custody.state("wafer-01").place == ""  # it may begin any route
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"state": RUNNING}, "pot is running, and a cell is harvested where its"),
+        ({"state": 5}, "pot is failed, and a cell is harvested where its program has"),
+        ({"program_uid": "other"}, "none of the program that pot holds (other; runs:"),
+        ({"program_uid": ""}, "none of the program that pot holds (none; runs:"),
+    ],
+)
+def test_a_state_that_is_not_the_one_at_harvest_is_not_recorded(
+    tmp_path: Path, change: dict[str, Any], words: str
+) -> None:
+    session, channel = Session(tmp_path), Channel()
+    custody = CustodyRecord(tmp_path / "custody.sqlite")
+    custody_guard.install(session.engine, custody)
+    at = HarvestAt(cycle_count=2)
+    clock = Signal(name="clock", value=1.0)
+    run = session.engine(cycle(channel, "s0-10", CELL)).plan_result
+    for name, value in change.items():
+        getattr(channel, name).put(value)
+    record = harvest_record(channel, "s0-10", CELL, at, run=run, clock=clock)
+    with pytest.raises(PlanRefused) as refusal:
+        session.engine(record)
+    assert words in str(refusal.value)
+    assert not custody.knows(CELL.name)
+
+
+def test_a_harvest_goes_on_only_with_the_program_that_was_begun_for_it(
+    tmp_path: Path,
+) -> None:
+    channel = Channel(dies_after=5)
+    at, clock = HarvestAt(cycle_count=2), Signal(name="clock", value=1.0)
+    first = Session(tmp_path)
+    with pytest.raises(Died):
+        first.engine(harvest(channel, "s0-10", CELL, at, clock=clock))
+    channel.dies_after = None
+    session = Session(tmp_path)
+    custody_guard.install(session.engine, CustodyRecord(tmp_path / "c.sqlite"))
+    for protocol, other in (("s0-10", 3), ("s0-25", 2)):
+        wrong = HarvestAt(cycle_count=other)
+        with pytest.raises(PlanRefused, match="begun for wafer-01 by s0-10 with harve"):
+            session.engine(
+                harvest(channel, protocol, CELL, wrong, clock=clock, resume=True)
+            )
+    for _ in range(2):  # again, when there is nothing left to collect
+        again = harvest(channel, "s0-10", CELL, at, clock=clock, resume=True)
+        runs = session.engine(again).plan_result
+        assert runs.cycling == session.starts[0]["uid"]
+    assert first.indices + session.indices == list(range(12))
+    assert channel.loads == 1
 
 
 def test_a_harvest_of_a_state_that_is_never_left_is_refused(tmp_path: Path) -> None:

@@ -64,7 +64,8 @@ NUMBERS = {
     ),
     "SIM:TRUTH:": (
         *("Charge_RBV", "Lithiation_RBV", "Delithiation_RBV", "Capacity_RBV"),
-        *("BeamCharge_RBV", "FluenceMax_RBV", "ShiftX_RBV", "ShiftY_RBV"),
+        *("SiliconLithium_RBV", "BeamCharge_RBV", "FluenceMax_RBV"),
+        *("ShiftX_RBV", "ShiftY_RBV"),
         *("Contamination_RBV", "Frost_RBV"),
     ),
 }

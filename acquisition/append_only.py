@@ -6,6 +6,7 @@ keep; so one is refused.
 """
 
 import os
+import random
 import sqlite3
 import threading
 import time
@@ -24,6 +25,8 @@ Step = Literal["read", "write", "commit", "committed"]
 """Where a process may be held, or die: before a transaction that reads or writes,
 before what was written is committed, and after that, before anybody knows of it."""
 
+_ASK_S: Final = (0.5e-3, 3e-3)
+"""Between two attempts to write, at random."""
 _REMEDIES: Final = {
     "SQLITE_FULL": "its disk is full; free space, then repeat",
     "SQLITE_READONLY": "it can't be written; check owner and permissions of the file "
@@ -101,7 +104,10 @@ class AppendOnlyFile:
         with self._lock, self._errors():
             connection = self._open()
             self.at_step(kind)
-            connection.execute("BEGIN IMMEDIATE" if kind == "write" else "BEGIN")
+            if kind == "write":
+                self._begin_writing(connection)
+            else:
+                connection.execute("BEGIN")
             try:
                 yield connection
                 if kind == "write":
@@ -113,6 +119,29 @@ class AppendOnlyFile:
                     connection.execute("ROLLBACK")
             if kind == "write":
                 self.at_step("committed")
+
+    def _begin_writing(self, connection: sqlite3.Connection) -> None:
+        """Wait for whoever writes, and begin.
+
+        SQLite's own wait asks ten times a second, and among several writers that are
+        busy at once the same one may come too late each time.
+        """
+        deadline = time.monotonic() + self._timeout_s
+        connection.execute("PRAGMA busy_timeout = 0")
+        try:
+            while True:
+                try:
+                    connection.execute("BEGIN IMMEDIATE")
+                except sqlite3.OperationalError as error:
+                    is_busy = error.sqlite_errorname.startswith("SQLITE_BUSY")
+                    if not is_busy or time.monotonic() > deadline:
+                        raise
+                    threading.Event().wait(random.uniform(*_ASK_S))
+                else:
+                    return
+        finally:
+            busy_ms = round(1e3 * self._timeout_s)
+            connection.execute(f"PRAGMA busy_timeout = {busy_ms}")
 
     @contextmanager
     def _errors(self) -> Iterator[None]:

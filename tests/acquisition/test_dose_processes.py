@@ -91,7 +91,7 @@ with opened(3e4) as ledger:
 
 def child(number):
     ledger, accepted, refused = opened(3e4), [], 0
-    for k in range(60):
+    for k in range(25):
         try:
             accepted.append(neighbour(ledger, number, k).uid)
         except DoseRefused:
@@ -181,7 +181,7 @@ def test_eight_processes_on_overlapping_regions_fill_no_cell_above_the_limit(
 ) -> None:
     report = run(NEIGHBOURS, tmp_path / "dose.sqlite")
 
-    assert len(report["accepted"]) + report["refused"] == 8 * 60
+    assert len(report["accepted"]) + report["refused"] == 8 * 25
     assert sorted(report["accepted"]) == sorted(report["rows"])
     # Summed up here by projecting points along the row of regions, 2 nm apart, but
     # where an edge cuts a cell: that is as wide as the uncertainty of a place.

@@ -81,11 +81,14 @@ def _collect_until_done(potentiostat: ProgramRunner) -> MsgGenerator[None]:
         # The status itself is asked, not the answer to `wait`: a hard pause cuts
         # the wait short. Asked first, so that the last collect misses nothing.
         ended = status.done
-        yield from bps.collect(potentiostat, name="points", return_payload=False)
+        # The RunEngine throws the program's failure at whatever message it is at,
+        # which it has done by then: it is raised below, after collecting.
+        with contextlib.suppress(FailedStatus):
+            yield from bps.collect(potentiostat, name="points", return_payload=False)
         if ended:
             break
-        yield from bps.checkpoint()  # where a deferred pause may take effect
-        with contextlib.suppress(FailedStatus):  # raised below, after collecting
+        with contextlib.suppress(FailedStatus):
+            yield from bps.checkpoint()  # where a deferred pause may take effect
             yield from bps.wait(
                 group=group, timeout=_COLLECT_EVERY_S, error_on_timeout=False
             )

@@ -1,5 +1,6 @@
 """The plan's own promises, on a cycler of plain Python behind a real RunEngine."""
 
+import asyncio
 import threading
 from collections.abc import AsyncIterator
 from typing import Any
@@ -259,6 +260,34 @@ def test_a_failed_program_raises_its_reason_with_every_point_in_the_run(
         engine(run_program(cycler, a_rest()))
 
     assert documents.potentials == [float(k) for k in range(20)]
+    assert documents.named("stop")[0]["exit_status"] == "fail"
+
+
+class FailsWhileRead(SoftCycler):
+    """Its program fails while a page is being fetched, behind which one more stands."""
+
+    def complete(self) -> Status:
+        self._status = Status()
+        return self._status
+
+    async def collect_pages(self) -> AsyncIterator[dict[str, Any]]:
+        if not self._status.done:
+            self._status.set_exception(self._failure)
+            await asyncio.sleep(0.05)  # by now the RunEngine has heard of it
+        self._taken += 5
+        async for page in super().collect_pages():
+            yield page
+
+
+def test_a_program_that_fails_while_it_is_collected_loses_no_point(
+    engine: RunEngine, documents: Documents
+) -> None:
+    cycler = FailsWhileRead(failure=ProgramFailed("contact lost at 0.31 V"))
+
+    with pytest.raises(ProgramFailed, match="contact lost"):
+        engine(run_program(cycler, a_rest()))
+
+    assert documents.potentials == [float(k) for k in range(10)]
     assert documents.named("stop")[0]["exit_status"] == "fail"
 
 

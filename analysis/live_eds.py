@@ -14,7 +14,7 @@ from cryoline.analysis.eds_stream import EdsStream, OpenEvents
 
 __all__ = ["MAPS_VERSION", "EdsMapsRouter", "warm_up"]
 
-MAPS_VERSION: Final = "2"
+MAPS_VERSION: Final = "3"
 """Raised by one whenever the same raw run would give other maps or rows."""
 
 _SOURCE: Final = "cryoline.analysis.eds"
@@ -101,6 +101,8 @@ class EdsMapsRouter(DocumentRouter):  # type: ignore[misc,unused-ignore]
                 streams=_STREAMS,
                 source=_SOURCE,
             )
+            for stream in _STREAMS:
+                self._run.begin(stream, float(doc["time"]))
 
     def stream_resource(self, doc: Mapping[str, Any]) -> None:
         """Remember where a detector's file is."""
@@ -120,8 +122,8 @@ class EdsMapsRouter(DocumentRouter):  # type: ignore[misc,unused-ignore]
             "attributes": {"elements": list(_ELEMENTS), "tilt_deg": tilt.tilt_deg},
         }
         counts = tilt.maps.counts.astype(np.uint16)
-        self._save("maps", counts, live=False, **what)
         self._save("maps", counts, live=True, **what)
+        self._save("maps", counts, live=False, **what)
         row: dict[str, Any] = {
             "tilt_deg": tilt.tilt_deg,
             "events": int(tilt.maps.spectrum.sum()),
@@ -146,8 +148,8 @@ class EdsMapsRouter(DocumentRouter):  # type: ignore[misc,unused-ignore]
 
 
 def warm_up() -> None:
-    """Compile the kernel."""
-    element_maps(Events([0], [0], [0]), HE_2021, (1, 1))
+    """Compile the kernel, for columns as detectors write them."""
+    element_maps(Events(*np.zeros((3, 1), np.uint16)), HE_2021, (1, 1))
 
 
 def _described(factors: KFactors) -> dict[str, Any]:

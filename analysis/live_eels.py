@@ -130,6 +130,7 @@ class LossMapsRouter(DocumentRouter):  # type: ignore[misc,unused-ignore]
                 streams=_STREAMS,
                 source="cryoline.analysis.eels",
             )
+            self._run.begin("maps", float(doc["time"]))
 
     def stream_resource(self, doc: Mapping[str, Any]) -> None:
         """Remember where a camera's file is, and where in it the spectra are."""

@@ -93,6 +93,7 @@ class VolumeRouter(DocumentRouter):  # type: ignore[misc,unused-ignore]
                 streams=_STREAMS,
                 source="cryoline.analysis.volume",
             )
+            self._run.begin("volume", float(doc["time"]))
 
     def stream_resource(self, doc: Mapping[str, Any]) -> None:
         """Remember where a detector's file is."""
@@ -186,7 +187,7 @@ def fitting(settings: VolumeSettings, tilt: EdsTilt) -> VolumeSettings:
 def warm_up() -> None:
     """Compile the kernels."""
     size = 32
-    centre = np.full(8, size // 2)
+    centre = np.full(8, size // 2, np.uint16)
     maps = element_maps(Events(centre, centre, centre), HE_2021, (size, size))
     volume = SeriesVolume(VolumeSettings(size_voxels=size, bin_px=1))
     volume.add(maps, np.ones(len(HE_2021)), 0.0)

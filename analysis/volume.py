@@ -199,7 +199,9 @@ class SeriesVolume:
         finished = self._reconstruction(
             self.settings.final_iterations, slice(element, element + 1), width
         )
-        return self._filtered(finished.volume, self.settings.bin_px / width)[0]
+        wider = self.settings.bin_px / width
+        one: NDArray[np.float32] = self._filtered(finished.volume, wider)[0]
+        return one
 
     def _so_far(self) -> OnlineReconstruction:
         """Return the volume after few steps; made when it is first asked for."""

@@ -130,13 +130,13 @@ class EdsStream:
                         f"{uri}: event {doc['seq_num']} says counts {first} to {last}, "
                         f"the file has {len(column)}; was it cut short?"
                     )
-                columns[name] = np.asarray(column[first:last], np.int64)
+                columns[name] = column[first:last]  # as it is: 16 bits are fastest
             shape = int(entry.attrs["height_px"]), int(entry.attrs["width_px"])
             pixel_nm = float(entry.attrs["pixel_nm"])
             per_channel_ev = float(entry.attrs["energy_per_channel_ev"])
             channels = entry["spectrum/data"].shape[-1]
             frame, live_s = _frames(entry, prefix, data, first, last)
-        quadrant = columns.pop("quadrant")
+        quadrant = columns.pop("quadrant").astype(np.int64)
         maps = element_maps(
             Events(**columns),
             self.windows,

@@ -3,7 +3,13 @@
 import numpy as np
 import pytest
 
-from cryoline.analysis.eds import HE_2021, Events, element_maps, net_counts
+from cryoline.analysis.eds import (
+    HE_2021,
+    Events,
+    Window,
+    element_maps,
+    net_counts,
+)
 from cryoline.analysis.eds_cube import cube_maps
 from cryoline.analysis.errors import KernelInputError
 
@@ -58,3 +64,61 @@ def test_neither_the_kind_nor_the_order_of_events_matters(kind) -> None:
 def test_what_is_no_cube_is_refused(cube, text) -> None:
     with pytest.raises(KernelInputError, match=text):
         cube_maps(cube, HE_2021)
+
+
+def test_counters_that_come_full_around_carry() -> None:
+    # More counts in one pixel than two bytes hold, and a byte's worth to the count.
+    times = [(0, 0, 50, 70_001), (0, 1, 170, 256), (1, 1, 65, 255), (1, 0, 500, 1000)]
+    rows = [(y, x, channel) for y, x, channel, n in times for _ in range(n)]
+    columns = RNG(5).permutation(np.array(rows, np.uint16)).T
+
+    maps = element_maps(Events(*columns), HE_2021, (2, 2))
+
+    silicon, oxygen, fluorine, _ = maps.counts
+    assert (oxygen[0, 0], silicon[0, 1], fluorine[1, 1]) == (70_001, 256, 255)
+    assert maps.counts.sum() == 70_001 + 256 + 255
+    assert maps.spectrum[500] == 1000
+
+
+@pytest.mark.parametrize("windows", [6, 7, 8, 20])
+def test_more_windows_take_longer_records(windows) -> None:
+    many = [
+        Window(f"E{n}", 100.0 + 20 * n, 120.0 + 20 * n, 0, 0, ((0.0, 20.0),), 0)
+        for n in range(windows)
+    ]
+    y, x, channel = RNG(6).integers(0, (5, 7, 64), (4000, 3)).T
+
+    maps = element_maps(Events(y, x, channel), many, (5, 7))
+
+    for number, counts in enumerate(maps.counts):
+        inside = (channel - 10) // 2 == number
+        wanted = np.zeros((5, 7))
+        np.add.at(wanted, (y[inside], x[inside]), 1)
+        np.testing.assert_array_equal(counts, wanted)
+
+
+@pytest.mark.parametrize("kind", [np.int8, np.int16, np.int64])
+@pytest.mark.parametrize("place", [0, 700, 800])
+def test_a_negative_number_is_outside_however_large_the_map(kind, place) -> None:
+    columns = np.zeros((3, 801), kind)
+    columns[1, place] = -1
+
+    with pytest.raises(KernelInputError, match=r"x -1\.\.0 is outside 0\.\.69999"):
+        element_maps(Events(*columns), HE_2021, (1, 70_000))
+
+
+def test_a_map_beyond_the_counters_is_refused() -> None:
+    with pytest.raises(KernelInputError, match="4e9 is the limit; count parts of it"):
+        element_maps(Events([0], [0], [0]), HE_2021, (2**15, 2**15))
+
+
+def test_a_cube_s_channels_may_begin_below_zero_energy() -> None:
+    cube = RNG(7).poisson(3.0, (2, 3, 300)).astype(np.uint16)
+    axis = {"offset_ev": -95.0, "energy_per_channel_ev": 10.003}
+
+    maps = cube_maps(cube, HE_2021, **axis)
+
+    for y, x in np.ndindex(2, 3):
+        one = net_counts(cube[y, x], HE_2021, **axis)
+        np.testing.assert_array_equal(maps.gross[:, y, x], one.gross)
+        np.testing.assert_allclose(maps.continuum[:, y, x], one.continuum, rtol=1e-5)

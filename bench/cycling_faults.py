@@ -25,14 +25,12 @@ import sys
 import tempfile
 import threading
 import time
-from collections import Counter
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from cryoline.acquisition.journal_format import decode_line
-from cryoline.ioc.points import COLUMNS
+from cycling_memory import Channel
+
 from cryoline.sim.laboratory import Lab, start_lab
 from cryoline.sim.rpc import WorldClient
 
@@ -43,7 +41,6 @@ RUNNING, FINISHED = 2, 3
 STARTUP_S = 180.0
 COLLECTING_S = 3.0
 """After how much collecting at most a session is killed."""
-NOISE_V = 1e-3
 _PAUSE = threading.Event()
 DEVICE = "potentiostat"
 
@@ -69,6 +66,7 @@ class Cycling:
         self._lab = lab
         self._random = random_
         self._world = WorldClient(lab.socket)
+        self._channel = Channel(self._world)
         self._journals = lab.directory / "data" / "journal" / "raw"
         self._environment = {
             **os.environ,
@@ -112,37 +110,17 @@ class Cycling:
     def finish(self) -> None:
         """Let the program end, and collect what is left of it."""
         self._world.call("lab.factor", factor=1e5)
-        if self._state() != RUNNING and not self._count_runs():
+        if self._channel.state != RUNNING and not self._count_runs():
             raise RuntimeError("the program never ran")
         session = self._session()
         if session.wait(timeout=600) != 0:
             raise RuntimeError("the last session could not collect the rest")
-        if self._state() != FINISHED:
-            raise RuntimeError(f"the program ended in state {self._state()}")
+        if self._channel.state != FINISHED:
+            raise RuntimeError(f"the program ended in state {self._channel.state}")
 
     def judge(self, tally: Tally) -> None:
         """Hold the journals against the instrument's memory."""
-        uid = self._poll()["ProgramUid_RBV"]
-        kept: dict[int, dict[str, Any]] = {}
-        seen: Counter[int] = Counter()
-        for path in self._journals.glob("*.jsonl"):
-            rows = list(_points(path, uid))
-            tally.runs += bool(rows)
-            for row in rows:
-                seen[row["point_index"]] += 1
-                kept[row["point_index"]] = row
-        low_v, high_v, most_a = self._limits(uid)
-        for true in self._memory():
-            tally.points += 1
-            index = int(true["point_index"])
-            found = kept.get(index)
-            tally.lost_points += found is None
-            tally.wrong_points += found is not None and any(
-                found[name] != true[name] for name in ("potential_v", "charge_mah")
-            )
-            inside_v = low_v - NOISE_V <= true["potential_v"] <= high_v + NOISE_V
-            tally.excursions += not (inside_v and abs(true["current_a"]) <= most_a)
-        tally.doubled_points = sum(count - 1 for count in seen.values())
+        vars(tally).update(asdict(self._channel.compare(self._journals)))
 
     def close(self) -> None:
         """Let go of the world."""
@@ -150,7 +128,10 @@ class Cycling:
 
     def _session(self) -> subprocess.Popen[bytes]:
         arguments = ["resume", DEVICE]
-        if self._state() != RUNNING and not self._poll()["PointCount_RBV"]:
+        if (
+            self._channel.state != RUNNING
+            and not self._channel.poll()["PointCount_RBV"]
+        ):
             arguments = ["cycle", PROTOCOL, "--specimen", "bench-wafer"]
         log = (self._lab.directory / "log" / "bench-sessions.log").open("ab")
         with log:
@@ -164,51 +145,8 @@ class Cycling:
                 stderr=log,
             )
 
-    def _poll(self) -> dict[str, Any]:
-        values: dict[str, Any] = self._world.call("poll", instrument=DEVICE)["values"][
-            DEVICE
-        ]
-        return values
-
-    def _state(self) -> int:
-        return int(self._poll()["State_RBV"])
-
     def _count_runs(self) -> int:
         return len(list(self._journals.glob("*.jsonl")))
-
-    def _limits(self, uid: str) -> tuple[float, float, float]:
-        for path in self._journals.glob("*.jsonl"):
-            with path.open("rb") as journal:
-                start = decode_line(journal.readline())[1]
-            if start.get("program", {}).get("uid") == uid:
-                safety = start["program"]["safety"]
-                return (
-                    safety["potential_min_v"],
-                    safety["potential_max_v"],
-                    safety["current_max_a"],
-                )
-        raise RuntimeError(f"no run of program {uid}")
-
-    def _memory(self) -> Iterator[dict[str, float]]:
-        first = 0
-        while rows := self._world.call("potentiostat.points", first=first)["rows"]:
-            first += len(rows)
-            for row in rows:
-                yield dict(zip(COLUMNS, row, strict=True))
-
-
-def _points(path: Path, uid: str) -> Iterator[dict[str, Any]]:
-    """Yield the points of a program's run, by the names of their columns."""
-    lines = path.read_bytes().splitlines(keepends=True)
-    whole = [decode_line(line) for line in lines if line.endswith(b"\n")]
-    if not whole or (whole[0][1].get("program") or {}).get("uid") != uid:
-        return
-    prefix = f"{DEVICE}_"
-    for name, doc in whole:
-        if name == "event_page" and f"{prefix}point_index" in doc["data"]:
-            names = [key.removeprefix(prefix) for key in doc["data"]]
-            for values in zip(*doc["data"].values(), strict=True):
-                yield dict(zip(names, values, strict=True))
 
 
 def _wait(seconds: float) -> None:

@@ -26,12 +26,19 @@ from cryoline.acquisition.path_map import PathMap
 from cryoline.acquisition.process_identity import ProcessIdentity, write_state
 from cryoline.acquisition.publication_markers import PublicationMarkers, RunName
 from cryoline.acquisition.run_publication import RunPublication
-from cryoline.acquisition.tiled_access import connect, fit_json, key_refusal
+from cryoline.acquisition.tiled_access import (
+    CONTAINERS,
+    connect,
+    fit_json,
+    key_refusal,
+)
 
 __all__ = ["Publisher"]
 
 _FLUSH_S: Final = 0.25
-"""Rows wait at most this long for others to share their request."""
+"""Rows wait at most this long for others to share their request. Those of a raw run
+do before they are sent, so that what is derived from them overtakes them: derived rows
+are few and looked for. They are sent at once, and those behind them after this time."""
 _SCAN_S: Final = 1.0
 _QUICK_SCAN_S: Final = 0.1
 """Shortest time between two looks for new journals, when something changed."""
@@ -46,6 +53,8 @@ _CUSTODY_S: Final = 2.0
 _ATTEMPTS: Final = 8
 """Refusals by a server that answers others, or looks for a file of a run that has
 ended, before that run is set aside: 21 s [A]."""
+
+_NOT_ALLOWED: Final = (401, 403)
 
 _log = logging.getLogger(__name__)
 
@@ -89,6 +98,7 @@ class Publisher:
         self._stopping = False
         self._current: RunName | None = None
         self._last_scan = -_SCAN_S
+        self._scan_asked = False
         self.last_error = ""
         self._next_state = 0.0
         self._started = _now()
@@ -96,10 +106,11 @@ class Publisher:
     def run(self) -> None:
         """Publish until ``stop`` is called, then end after the current page."""
         self.markers.forget_failures()
+        self._prepare()
         self._write_state()
         _log.info("publishing %s to %s", self.layout.root, self.url)
         while not self._stopping:
-            changed = self._watch.wait(_FLUSH_S)
+            changed = self._watch.wait(self._idle_s())
             self.step(scan=changed)
         self._write_state("stopped")
         self.close()
@@ -118,10 +129,14 @@ class Publisher:
     def step(self, *, scan: bool = True) -> bool:
         """Read what is new, send what is due; return whether all is settled."""
         now = time.monotonic()
-        if now >= self._last_scan + (_QUICK_SCAN_S if scan else _SCAN_S):
+        self._scan_asked = self._scan_asked or scan
+        if now >= self._last_scan + (_QUICK_SCAN_S if self._scan_asked else _SCAN_S):
             self._find_work()
-            self._last_scan = now
-        for name, work in list(self._work.items()):
+            self._last_scan, self._scan_asked = now, False
+        derived_first = sorted(
+            self._work.items(), key=lambda item: item[0].container != "derived"
+        )
+        for name, work in derived_first:
             if self._stopping:
                 break
             self._advance(name, work)
@@ -130,6 +145,23 @@ class Publisher:
             self._renew_custody()
         self._go_on()
         return not self._work
+
+    def _prepare(self) -> None:
+        """Connect before the first run comes: what is loaded for it takes seconds."""
+        try:
+            for container in CONTAINERS:
+                self._container(container)
+        except httpx.HTTPError as error:
+            self._away(self._reason(error))
+
+    def _idle_s(self) -> float:
+        """Return how long nothing is due."""
+        now = time.monotonic()
+        dues = [w.due for w in self._work.values() if w.publication.pending]
+        ahead = [due - now for due in dues if due > now]
+        if self._scan_asked:
+            ahead.append(max(0.0, self._last_scan + _QUICK_SCAN_S - now))
+        return min([_FLUSH_S, *ahead])
 
     def _renew_custody(self) -> None:
         """Have published runs say what became known of their specimens since."""
@@ -151,7 +183,7 @@ class Publisher:
                 self.markers.renew_block(name, block | {"custody": custody})
         except httpx.HTTPError as error:
             self._custody.ask_again()
-            self._away(f"{self.url}: {type(error).__name__}: {error}")
+            self._away(self._reason(error))
 
     def _find_work(self) -> None:
         settled = self.markers.settled()
@@ -181,12 +213,15 @@ class Publisher:
         try:
             more = True
             while more and name in self._work and self._go_on():
+                was_pending = run.pending
                 more = run.read()
                 now = time.monotonic()
+                if run.pending and not was_pending and name.container == "raw":
+                    work.due = max(work.due, now + _FLUSH_S)
                 if now < max(work.due, self._backoff.until):
                     continue
                 if run.pending:
-                    self._send(name, run)
+                    more = not self._send(name, run) or more
                     work.due = time.monotonic() + (0.0 if more else _FLUSH_S)
                     work.refusals = 0
                     self._forget_error()
@@ -205,19 +240,20 @@ class Publisher:
         except httpx.HTTPStatusError as error:
             self._refused(name, work, error)
         except httpx.HTTPError as error:
-            self._away(f"{self.url}: {type(error).__name__}: {error}")
+            self._away(self._reason(error))
         except Exception as error:
             # Whatever this journal holds that nobody thought of: with traceback into
             # the log, its reason into the state file, and the others go on.
             _log.exception("%s: unforeseen", name)
             self._set_aside(name, repr(error))
 
-    def _send(self, name: RunName, run: RunPublication) -> None:
+    def _send(self, name: RunName, run: RunPublication) -> bool:
+        """Send what was read; return whether that was all."""
         self._current = name
         self._write_state()  # now it may be silent for longer
         try:
-            run.write(self._container(name.container), self._go_on)
-            if run.stopped and not run.waiting and not self._stopping:
+            is_all = run.write(self._container(name.container), self._go_on)
+            if is_all and run.stopped and not run.waiting and not self._stopping:
                 held = run.finish()
                 self.markers.mark_published(name, held)
                 del self._work[name]
@@ -225,6 +261,7 @@ class Publisher:
         finally:
             self._current = None
         self._backoff.succeeded()
+        return is_all
 
     @property
     def waits_for(self) -> str:
@@ -264,13 +301,20 @@ class Publisher:
     def _refused(
         self, name: RunName, work: _Work, error: httpx.HTTPStatusError
     ) -> None:
-        status = error.response.status_code
-        if status in (401, 403):
-            self._away(key_refusal(self.url, status))
+        if error.response.status_code in _NOT_ALLOWED:
+            self._away(self._reason(error))
             return
         work.publication.disconnect()
         self._containers.clear()
         self._retry(name, work, f"Tiled refuses it: {error}")
+
+    def _reason(self, error: httpx.HTTPError) -> str:
+        """Return what is said of an error that any run would meet."""
+        if isinstance(error, httpx.HTTPStatusError):
+            status = error.response.status_code
+            if status in _NOT_ALLOWED:
+                return key_refusal(self.url, status)
+        return f"{self.url}: {type(error).__name__}: {error}"
 
     def _retry(self, name: RunName, work: _Work, reason: str) -> None:
         """Try again later, a few times."""

@@ -85,7 +85,9 @@ class RunPublication:
         self._results = ResultPublication(results, paths)
         self._block = SearchBlock()
         self._unsent = False
+        # Unknown until Tiled was asked, and again after every error:
         self._node: Any = None
+        self._is_new = False  # made here: it holds nothing that is not known
 
     @property
     def waiting(self) -> int:
@@ -135,20 +137,32 @@ class RunPublication:
     def disconnect(self) -> None:
         """Forget what was known of Tiled: after an error only Tiled knows."""
         self._node = None
+        self._is_new = False
         for stream in self._streams.values():
             stream.disconnect()
         self._results.disconnect()
 
-    def write(self, container: Any, go_on: Callable[[], bool] = lambda: True) -> None:
-        """Send what was read; ends early between two pages if ``go_on`` says no."""
+    def write(self, container: Any, go_on: Callable[[], bool] = lambda: True) -> bool:
+        """Send what was read; return whether that was all.
+
+        It is not if a further stream has no node yet: making one takes several
+        requests, and rows of those that have one may have come meanwhile. Ends early
+        between two pages if ``go_on`` says no.
+        """
         if not self._start:
-            return
+            return True
         self._open(container)
-        for stream in self._streams.values():
-            stream.open(self._node)
+        streams = sorted(self._streams.values(), key=lambda stream: not stream.is_open)
+        made = 0
+        for stream in streams:
+            if made and not stream.is_open:
+                return False
+            made += not stream.is_open
+            stream.open(self._node, is_new=self._is_new)
             stream.send(go_on)
         self._results.send(self._node)
         self._unsent = False
+        return True
 
     def finish(self) -> Held:
         """Verify every row and frame, rebuild what is not exact, add the stop document.
@@ -233,6 +247,7 @@ class RunPublication:
             _log.info("%s: superseded; deleted in Tiled, published anew", self.key)
             container.delete_contents(self.key, recursive=True, external_only=False)
             node = None
+        self._is_new = node is None
         if node is None:
             node = container.create_container(
                 key=self.key,

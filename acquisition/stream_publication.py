@@ -66,6 +66,11 @@ class StreamPublication:
         return len(self._buffer)
 
     @property
+    def is_open(self) -> bool:
+        """Whether its node is known."""
+        return self._node is not None
+
+    @property
     def frames(self) -> dict[str, int]:
         """Frames that are registered, by ``stream/data key``."""
         return {frames.name: frames.registered for frames in self._frames.values()}
@@ -99,14 +104,20 @@ class StreamPublication:
         for frames in self._frames.values():
             frames.disconnect()
 
-    def open(self, run: Any) -> None:
-        """Find or make the stream's node below the run's."""
-        if self._node is None:
+    def open(self, run: Any, *, is_new: bool = False) -> None:
+        """Find or make the stream's node below the run's, and its table.
+
+        is_new: the run's node was made by this publisher, and what was not opened
+        yet is not there. The table is made at once: its first row waits for nothing.
+        """
+        if self._node is None and not is_new:
             self._node = run.get(self.name)
         if self._node is None:
             self._node = run.create_container(
                 key=self.name, metadata=self._metadata, specs=list(_SPECS)
             )
+            if self._has_columns:
+                self._table, self._arrived = self._create_table(), 0
         later = self._descriptors[1:]
         if len(later) > self._updates_sent:
             updates = [configuration_update(descriptor) for descriptor in later]
@@ -201,10 +212,13 @@ class StreamPublication:
     @property
     def _frame_limit(self) -> int | None:
         """The events that frames belong to; None for a stream that has frames only."""
-        has_rows = self.rows or any(
-            "external" not in key for key in self._metadata["data_keys"].values()
-        )
-        return self.rows if has_rows else None
+        return self.rows if self.rows or self._has_columns else None
+
+    @property
+    def _has_columns(self) -> bool:
+        """Whether it has data beside external files."""
+        keys = self._metadata["data_keys"].values()
+        return any("external" not in key for key in keys)
 
     def _open_table(self) -> AppendableTable:
         if self._table is None:

@@ -184,9 +184,9 @@ def test_while_no_server_answers_the_publisher_waits_and_says_so(
     run.page(10)
     run.stop()
     publisher = start_publisher(url="http://127.0.0.1:9")
-    wait_for(lambda: state().get("state") == "waiting for Tiled", "its state")
+    wait_for(lambda: state().get("lag_rows") == 10, "its state")
+    assert state()["state"] == "waiting for Tiled"
     assert "ConnectError" in state()["last_error"]
-    assert state()["lag_rows"] == 10
     publisher.terminate()
     publisher.join(5)
     assert publisher.exitcode == 0
@@ -211,13 +211,36 @@ def test_the_last_error_is_off_view_once_data_goes_through(
     try:
         with monkeypatch.context() as patch:
             patch.setattr(publication_loop, "connect", away)
-            publisher.step()
+            wait_for(lambda: publisher.step() or state()["last_error"], "an error")
         assert "ConnectError: no server yet" in state()["last_error"]
         wait_for(publisher.step, "the run is published")
         wait_for(lambda: publisher.step() and not state()["last_error"], "no error")
         assert state()["state"] == "running"
     finally:
         publisher.close()
+
+
+def test_what_is_derived_overtakes_the_raw_rows_it_comes_of(
+    journal, layout, run_maker, wait_for, monkeypatch
+):
+    from cryoline.acquisition import publication_loop  # slow: it loads Tiled
+
+    sent = []
+
+    def note(run, container, go_on):
+        sent.append(run.path.parent)
+        publisher.stop()  # as a signal would: it ends here
+        return True
+
+    monkeypatch.setattr(publication_loop.RunPublication, "write", note)
+    monkeypatch.setattr(publication_loop.Publisher, "_container", lambda *_: None)
+    publisher = publication_loop.Publisher(layout, "nowhere", "no key")
+    run_maker(journal).page(10)
+    publisher.step()
+    run_maker(Journal(layout.derived_journal)).page(1)
+    wait_for(lambda: publisher.step(scan=True) or sent, "something is sent")
+    publisher.close()
+    assert sent[0] == layout.derived_journal
 
 
 def test_a_wrong_key_is_refused_and_said_so(

@@ -154,9 +154,13 @@ def read_specimen(
             f"{'.'.join(map(str, e['loc']))} = {e['input']!r}: {e['msg']}"
             for e in error.errors()
         )
-        raise CryolineError(
-            f"specimen: {said}; names are letters, digits, point and hyphen"
-        ) from error
+        of_name = any("electrode" not in str(e["loc"][0]) for e in error.errors())
+        advice = (
+            "names are letters, digits, point and hyphen"
+            if of_name
+            else "weigh or measure the electrode, or leave the option out"
+        )
+        raise CryolineError(f"specimen: {said}; {advice}") from error
 
 
 def _show(half_cycles: Any) -> None:

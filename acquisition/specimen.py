@@ -1,9 +1,10 @@
 """What is measured: one specimen, its parents, and the electrode that it is."""
 
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 
+from cryoline.devices.cycling_steps import Positive
 from cryoline.devices.exposure import SpecimenName
 
 __all__ = ["Specimen"]
@@ -23,8 +24,8 @@ class Specimen(BaseModel):
     name: SpecimenName
     ancestors: tuple[str, ...] = ()
     """What it was made from, oldest first."""
-    electrode_mass_mg: Annotated[float, Field(gt=0)] | None = None
-    electrode_area_cm2: Annotated[float, Field(gt=0)] | None = None
+    electrode_mass_mg: Positive | None = None
+    electrode_area_cm2: Positive | None = None
 
     def child(self, name: str) -> "Specimen":
         """Return what is made of it, under a name of its own.

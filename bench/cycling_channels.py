@@ -76,7 +76,7 @@ class Room:
         """Wait for a command's end, and return what it wrote."""
         out, error = process.communicate(timeout=PATIENCE_S)
         if process.returncode != 0:
-            raise RuntimeError(f"{process.args} ended badly: {error}")
+            raise RuntimeError(f"{process.args!r} ended badly: {error}")
         return out
 
     def begin(self, channel: Channel, protocol: str) -> subprocess.Popen[str]:

@@ -13,7 +13,8 @@ from cryoline.acquisition import (
     load_protocol,
     shipped_protocols,
 )
-from cryoline.acquisition.errors import ProtocolError
+from cryoline.acquisition.cli_files import read_specimen
+from cryoline.acquisition.errors import CryolineError, ProtocolError
 from cryoline.acquisition.protocol_checks import (
     InstrumentLimits,
     program_faults,
@@ -24,6 +25,13 @@ from cryoline.acquisition.protocol_unicycler import to_unicycler
 
 CELL = Specimen(name="nw-01", electrode_mass_mg=0.2, electrode_area_cm2=1.27)
 SAFETY = {"potential_min_v": -0.05, "potential_max_v": 3.4, "current_max_a": 0.01}
+CV = {
+    "type": "cyclic_voltammetry",
+    "vertex1_v": 0.01,
+    "vertex2_v": 3.0,
+    "rate_mv_per_s": 0.2,
+    "n_cycles": 1,
+}
 INSTRUMENT = InstrumentLimits("pot", -10.0, 10.0, 0.1, 1000.0)
 
 
@@ -182,8 +190,42 @@ def test_what_an_electrode_must_tell_is_asked_for(
 
 
 @pytest.mark.parametrize(
+    ("mass_mg", "area_cm2", "said"),
+    [
+        (0.0, None, "electrode_mass_mg = 0.0: Input should be greater than 0; weigh"),
+        (-1.0, None, "electrode_mass_mg = -1.0: Input should be greater than 0; we"),
+        (float("inf"), None, "electrode_mass_mg = inf: Input should be a finite num"),
+        (0.2, 0.0, "electrode_area_cm2 = 0.0: Input should be greater than 0; weigh"),
+    ],
+)
+def test_an_electrode_of_no_mass_or_area_is_no_specimen(
+    mass_mg: float, area_cm2: float | None, said: str
+) -> None:
+    with pytest.raises(CryolineError) as refusal:
+        read_specimen("nw-01", None, mass_mg, area_cm2)
+    assert str(refusal.value).startswith(f"specimen: {said}")
+
+
+@pytest.mark.parametrize("rate", [0, -0.2])
+def test_a_sweep_of_no_rate_or_a_negative_one_is_refused(
+    rate: float, tmp_path: Path
+) -> None:
+    steps = [CV | {"rate_mv_per_s": rate}]
+    text = json.dumps({"name": "p", "steps": steps, "safety": SAFETY})
+    with pytest.raises(ProtocolError) as refusal:
+        load_protocol(written(tmp_path / "p.json", text))
+    said = f"rate_mv_per_s = {rate}: Input should be greater than 0"
+    assert said in str(refusal.value)
+
+
+@pytest.mark.parametrize(
     ("steps", "words"),
     [
+        (
+            [CV | {"vertex2_v": 3.5}],
+            "step 1 (voltage_scan): end_v = 3.5 V is outside the safety limits -0.05.."
+            "3.4 V, which would end the run first; widen them, or choose another",
+        ),
         (
             [{"type": "voltage_scan", "end_v": 3.5, "rate_mv_per_s": 1}],
             "step 0 (voltage_scan): end_v = 3.5 V is outside the safety limits",
@@ -215,7 +257,10 @@ def test_a_cell_at_an_unexpected_potential_is_not_started() -> None:
     s0 = load_protocol("s0-25")
     assert start_faults(s0, 2.8, "wafer-01") == ()
     (fault,) = start_faults(s0, 0.2, "wafer-01")
-    assert fault.startswith("wafer-01 is at 0.2 V, and s0-25 starts at 1..3.2 V")
+    assert fault == (
+        "wafer-01 is at 0.2 V, and s0-25 starts at 1..3.2 V: an unexpected "
+        "open-circuit potential. Check the cell, or widen start_at in the protocol"
+    )
     (fault,) = start_faults(s0, -2.8, "wafer-01")
     assert "outside the safety limits -0.04..3.05 V" in fault
 

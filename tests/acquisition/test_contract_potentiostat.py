@@ -39,7 +39,7 @@ class Toy:
             "Stop": lambda _: self.device.stop(self.time_s),
             "PointRequest": self.request,
         }
-        self.units = dict(UNITS)
+        self.units = {name: allowed[0] for name, allowed in UNITS.items()}
 
     def wait(self, wall_s: float) -> None:
         self.time_s += wall_s * RATE

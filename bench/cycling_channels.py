@@ -12,6 +12,7 @@ instrument's memory, channel by channel:
 
     points, lost_points, doubled_points, wrong_points, excursions, runs
                      as in cycling_faults.py, of all channels
+    continuing       runs that say which one they continue: with --reboot one a channel
     refused          what the session was told that asked for the busy channel
     rows_in_tiled    of all programs; with --reboot
     wall_s           from when all run (or the reboot) to the last session's end

@@ -1,8 +1,9 @@
 """Can a session or an IOC that dies lose a point of a cell? Kills them, and counts.
 
     python bench/cycling_faults.py [--json] [--kills 100] [--ioc-kills 20] [--seed 1]
+                                   [--protocol s0-25]
 
-A laboratory cycles a wafer by the protocol s0-25. Sessions, processes of their own
+A laboratory cycles a wafer by a protocol. Sessions, processes of their own
 (`cryoline cycle`, then `cryoline resume`), are killed (SIGKILL) at a random moment
 between their birth and some seconds of collecting; among them the potentiostat's IOC is
 killed too, and started anew while the session goes on. At the end the runs of the
@@ -12,7 +13,7 @@ program in the journals are held against the instrument's own memory, point by p
     doubled_points   in more than one run, or twice in one
     wrong_points     with other values than the instrument's
     excursions       beyond the safety limits by more than noise and one converter step
-    runs             that the program was collected in
+    runs             that the program was collected in; continuing: that say of which
 """
 
 import argparse
@@ -34,7 +35,6 @@ from cycling_memory import Channel
 from cryoline.sim.laboratory import Lab, start_lab
 from cryoline.sim.rpc import WorldClient
 
-PROTOCOL = "s0-25"
 FACTOR = 200.0
 """Slow enough that the program outlasts the kills; the end is run at 1e5."""
 RUNNING, FINISHED = 2, 3
@@ -52,6 +52,7 @@ class Tally:
     kills: int = 0
     ioc_kills: int = 0
     runs: int = 0
+    continuing: int = 0
     points: int = 0
     lost_points: int = 0
     doubled_points: int = 0
@@ -62,8 +63,9 @@ class Tally:
 class Cycling:
     """One program on one laboratory, and the sessions that come and go."""
 
-    def __init__(self, lab: Lab, random_: random.Random) -> None:
+    def __init__(self, lab: Lab, random_: random.Random, protocol: str) -> None:
         self._lab = lab
+        self._protocol = protocol
         self._random = random_
         self._world = WorldClient(lab.socket)
         self._channel = Channel(self._world)
@@ -132,7 +134,7 @@ class Cycling:
             self._channel.state != RUNNING
             and not self._channel.poll()["PointCount_RBV"]
         ):
-            arguments = ["cycle", PROTOCOL, "--specimen", "bench-wafer"]
+            arguments = ["cycle", self._protocol, "--specimen", "bench-wafer"]
         log = (self._lab.directory / "log" / "bench-sessions.log").open("ab")
         with log:
             return subprocess.Popen(
@@ -163,14 +165,14 @@ def _until(condition: Any, timeout_s: float, *, is_failure: bool = True) -> None
         _PAUSE.wait(0.02)
 
 
-def run(kills: int, ioc_kills: int, seed: int, directory: Path) -> Tally:
+def run(kills: int, ioc_kills: int, seed: int, protocol: str, directory: Path) -> Tally:
     """Kill so many sessions and IOCs, in a random order, and judge the end."""
     random_ = random.Random(seed)
     blows = ["session"] * kills + ["ioc"] * ioc_kills
     random_.shuffle(blows)
     tally = Tally()
     with start_lab(directory, seed=seed, factor=FACTOR) as lab:
-        cycling = Cycling(lab, random_)
+        cycling = Cycling(lab, random_, protocol)
         try:
             for number, blow in enumerate(blows, start=1):
                 if blow == "ioc":
@@ -194,10 +196,17 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=100, help="of sessions")
     parser.add_argument("--ioc-kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--protocol", default="s0-25")
     parser.add_argument("--json", action="store_true", help="for a program to read")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="cycling-faults-") as directory:
-        tally = run(options.kills, options.ioc_kills, options.seed, Path(directory))
+        tally = run(
+            options.kills,
+            options.ioc_kills,
+            options.seed,
+            options.protocol,
+            Path(directory),
+        )
     figures = asdict(tally)
     if options.json:
         sys.stdout.write(json.dumps(figures, indent=2) + "\n")

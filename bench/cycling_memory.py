@@ -21,6 +21,8 @@ class Held:
 
     runs: int = 0
     """That the program was collected in."""
+    continuing: int = 0
+    """Of them: those that say which one they continue."""
     points: int = 0
     """In the instrument's memory."""
     lost_points: int = 0
@@ -68,13 +70,14 @@ class Channel:
         kept: dict[int, dict[str, Any]] = {}
         seen: Counter[int] = Counter()
         safety: dict[str, float] | None = None
-        runs = 0
+        runs = continuing = 0
         for path in journals.glob("*.jsonl"):
             start, rows = self._read(path, uid)
             if start is None:
                 continue
             safety = start["program"]["safety"]
             runs += bool(rows)
+            continuing += "continues" in start
             for row in rows:
                 seen[row["point_index"]] += 1
                 kept[row["point_index"]] = row
@@ -94,7 +97,7 @@ class Channel:
             is_inside &= abs(true["current_a"]) <= safety["current_max_a"]
             excursions += not is_inside
         doubled = sum(count - 1 for count in seen.values())
-        return Held(runs, points, lost, doubled, wrong, excursions)
+        return Held(runs, continuing, points, lost, doubled, wrong, excursions)
 
     def _read(
         self, path: Path, uid: str

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from cryoline.acquisition.errors import ProtocolError
 from cryoline.devices.cycling_protocol import Program
@@ -48,6 +48,23 @@ class CyclingForecast:
         return asdict(self)
 
 
+class _OnPaper(NamedTuple):
+    """One step on paper."""
+
+    duration_s: float | None
+    """None if nothing bounds it."""
+    end_v: float | None
+    """Where the cell is behind it, if anybody knows."""
+    way: float = 0.0
+    """Sign of its current or sweep; 0 if it has none."""
+    travelled_v: float = 0.0
+    charge_mah: float | None = 0.0
+    """By a current that is set; None if no bound is known."""
+    is_exact: bool = True
+    points: int = 0
+    """Beside those that time and potential bring."""
+
+
 def forecast_program(
     program: Program,
     *,
@@ -60,68 +77,97 @@ def forecast_program(
     Raises ProtocolError if its loops run too many steps.
     """
     lowered = program.lowered()
-    duration_s = charge_mah = 0.0
-    exact = lowered.harvest is None
-    charge_is_bounded = True
+    duration_s = 0.0
+    charge_mah: float | None = 0.0
+    is_exact = lowered.harvest is None
     sweeps = half_cycles = points = 0
-    last_way = 0.0
-    last_v = potential_v
+    last_way, last_v = 0.0, potential_v
     for step in _walk(lowered):
-        way, travelled_v, step_mah = 0.0, 0.0, 0.0
-        step_s: float | None = 0.0
-        if isinstance(step, VoltageScan):
-            sweeps += 1
-            start_v = last_v if step.start_v is None else step.start_v
-            if start_v is None:
-                start_v, exact = _farthest(lowered, step.end_v), False
-            exact = exact and step.until_charge_mah is step.until_net_charge_mah is None
-            travelled_v = step.end_v - start_v
-            way = math.copysign(1.0, travelled_v) if travelled_v else 0.0
-            step_s = abs(travelled_v) / (step.rate_mv_per_s * 1e-3)
-            last_v = step.end_v
-        elif isinstance(step, OpenCircuitVoltage):
-            step_s = step.duration_s
-        elif isinstance(step, ImpedanceSpectroscopy):
-            step_s, count = _impedance(step)
-            points += count
-        elif isinstance(step, ConstantCurrent):
-            way = math.copysign(1.0, step.current_a)
-            step_s = _longest_s(step, capacity_mah)
-            if step.until_potential_v is not None:
-                exact = False
-            exact = exact and step.until_net_charge_mah is None
-            target_v = step.until_potential_v
-            window_v = lowered.safety.potential_max_v - lowered.safety.potential_min_v
-            travelled_v = window_v
-            last_v = target_v
-            if step_s is None:
-                charge_is_bounded = exact = False
-            else:
-                step_mah = abs(step.current_a) * step_s / 3.6
-        elif isinstance(step, ConstantVoltage):
-            exact = exact and step.until_current_a is step.until_charge_mah is None
-            step_s = step.until_duration_s
-            last_v = step.potential_v
-            charge_is_bounded = charge_is_bounded and step.until_charge_mah is not None
-            step_mah = step.until_charge_mah or 0.0
-            exact = exact and step_s is not None
-        duration_s += step_s or 0.0
-        charge_mah += step_mah
-        points += math.ceil((step_s or 0.0) / lowered.record.dt_s) + 1
-        points += math.ceil(abs(travelled_v) / lowered.record.dv_v)
-        if way and last_way != way:
-            half_cycles += 1
-        last_way = way or last_way
+        found = _on_paper(step, lowered, last_v, capacity_mah)
+        step_s = found.duration_s or 0.0
+        duration_s += step_s
+        is_exact = is_exact and found.is_exact
+        if charge_mah is not None and found.charge_mah is not None:
+            charge_mah += found.charge_mah
+        else:
+            charge_mah = None
+        points += found.points + math.ceil(step_s / lowered.record.dt_s) + 1
+        points += math.ceil(abs(found.travelled_v) / lowered.record.dv_v)
+        sweeps += isinstance(step, VoltageScan)
+        half_cycles += bool(found.way) and found.way != last_way
+        last_way = found.way or last_way
+        last_v = found.end_v
     currents = sorted({abs(a) for s in lowered.steps if (a := _current(s)) is not None})
     return CyclingForecast(
         duration_s=duration_s,
-        duration_is_exact=exact,
-        charge_mah=charge_mah if charge_is_bounded else None,
+        duration_is_exact=is_exact,
+        charge_mah=charge_mah,
         sweeps=sweeps,
         half_cycles=half_cycles,
         currents_a=tuple(currents),
         ranges_a=_ranges(lowered, currents),
         points_at_most=points,
+    )
+
+
+def _on_paper(
+    step: Step, program: Program, last_v: float | None, capacity_mah: float | None
+) -> _OnPaper:
+    if isinstance(step, VoltageScan):
+        return _sweep(step, program, last_v)
+    if isinstance(step, ConstantCurrent):
+        return _set_current(step, program, capacity_mah)
+    if isinstance(step, ConstantVoltage):
+        return _held(step)
+    if isinstance(step, ImpedanceSpectroscopy):
+        duration_s, points = _impedance(step)
+        return _OnPaper(duration_s, last_v, points=points)
+    if isinstance(step, OpenCircuitVoltage):
+        return _OnPaper(step.duration_s, last_v)
+    raise TypeError(f"{step.type} takes no time, and is not walked")
+
+
+def _sweep(step: VoltageScan, program: Program, last_v: float | None) -> _OnPaper:
+    start_v = last_v if step.start_v is None else step.start_v
+    is_exact = step.until_charge_mah is step.until_net_charge_mah is None
+    if start_v is None:
+        start_v, is_exact = _farthest(program, step.end_v), False
+    travelled_v = step.end_v - start_v
+    return _OnPaper(
+        abs(travelled_v) / (step.rate_mv_per_s * 1e-3),
+        step.end_v,
+        way=math.copysign(1.0, travelled_v) if travelled_v else 0.0,
+        travelled_v=travelled_v,
+        is_exact=is_exact,
+    )
+
+
+def _set_current(
+    step: ConstantCurrent, program: Program, capacity_mah: float | None
+) -> _OnPaper:
+    duration_s = _longest_s(step, capacity_mah)
+    until_v = step.until_potential_v
+    is_exact = until_v is step.until_net_charge_mah is None and duration_s is not None
+    window_v = program.safety.potential_max_v - program.safety.potential_min_v
+    charge_mah = None if duration_s is None else abs(step.current_a) * duration_s / 3.6
+    return _OnPaper(
+        duration_s,
+        until_v,
+        way=math.copysign(1.0, step.current_a),
+        travelled_v=window_v,
+        charge_mah=charge_mah,
+        is_exact=is_exact,
+    )
+
+
+def _held(step: ConstantVoltage) -> _OnPaper:
+    duration_s = step.until_duration_s
+    ends_early = step.until_current_a is not None or step.until_charge_mah is not None
+    return _OnPaper(
+        duration_s,
+        step.potential_v,
+        charge_mah=step.until_charge_mah,
+        is_exact=duration_s is not None and not ends_early,
     )
 
 

@@ -13,14 +13,14 @@ from typing import Any, Final
 
 import numpy as np
 from event_model import PartialEventPage
-from ophyd import Component as Cpt
-from ophyd import Device, DeviceStatus, EpicsSignal, EpicsSignalRO
+from ophyd import DeviceStatus, EpicsSignalRO
 from ophyd.status import Status
 
 from cryoline.devices.channel_access import NO_ANSWER
 from cryoline.devices.cycling_protocol import Program, ProgramState
 from cryoline.devices.errors import InstrumentUnreachable, ProgramRefused
 from cryoline.devices.point_columns import IMPEDANCE_COLUMNS, POINT_COLUMNS, convert
+from cryoline.devices.potentiostat_panel import PotentiostatPanel
 from cryoline.devices.program_status import ProgramStatus
 
 __all__ = ["POINT_COLUMNS", "Attachment", "Potentiostat"]
@@ -38,7 +38,7 @@ class Attachment:
     """The first point that nobody has kept."""
 
 
-class Potentiostat(Device):
+class Potentiostat(PotentiostatPanel):
     """One channel of a potentiostat with a cell behind it.
 
     It is prepared with a `Program`, kicked off, and completes when the instrument
@@ -46,117 +46,6 @@ class Potentiostat(Device):
     the IOC, ``reconnect_timeout_s`` how long collecting waits for a lost one: the
     points meanwhile stay in the instrument.
     """
-
-    potential_v = Cpt(
-        EpicsSignalRO, "Potential_RBV", kind="hinted", doc="Cell potential, V."
-    )
-    current_a = Cpt(
-        EpicsSignalRO, "Current_RBV", kind="hinted", doc="Current, oxidation > 0, A."
-    )
-    charge_mah = Cpt(
-        EpicsSignalRO,
-        "Charge_RBV",
-        kind="normal",
-        doc="The instrument's coulomb counter since the program's start, mAh.",
-    )
-    cycle_number = Cpt(EpicsSignalRO, "Cycle_RBV", kind="normal", doc="Cycle, from 1.")
-    half_cycle = Cpt(
-        EpicsSignalRO, "HalfCycle_RBV", kind="omitted", doc="Half cycle, from 0."
-    )
-    step_index = Cpt(
-        EpicsSignalRO, "Step_RBV", kind="omitted", doc="Step of the program, from 0."
-    )
-    range_a = Cpt(EpicsSignalRO, "Range_RBV", kind="normal", doc="Current range, A.")
-    overload = Cpt(
-        EpicsSignalRO, "Overload_RBV", kind="normal", doc="Beyond the current range."
-    )
-    compliance = Cpt(
-        EpicsSignalRO,
-        "Compliance_RBV",
-        kind="normal",
-        doc="It can't drive the current that is set.",
-    )
-    contact = Cpt(
-        EpicsSignalRO, "Contact_RBV", kind="normal", doc="The cell is connected."
-    )
-    instrument_time_s = Cpt(
-        EpicsSignalRO, "InstrumentTime_RBV", kind="normal", doc="Instrument time, s."
-    )
-    progress_percent = Cpt(
-        EpicsSignalRO, "Progress_RBV", kind="omitted", doc="Done of the program, %."
-    )
-    remaining_s = Cpt(
-        EpicsSignalRO,
-        "Remaining_RBV",
-        kind="omitted",
-        doc="Instrument time to the program's end, s.",
-    )
-    state = Cpt(EpicsSignalRO, "State_RBV", kind="omitted", doc="A `ProgramState`.")
-    message = Cpt(
-        EpicsSignalRO,
-        "Message_RBV",
-        string=True,
-        kind="omitted",
-        doc="Why the last request was refused, or the program failed.",
-    )
-    potential_min_v = Cpt(
-        EpicsSignalRO, "PotentialMin_RBV", kind="config", doc="Lowest potential, V."
-    )
-    potential_max_v = Cpt(
-        EpicsSignalRO, "PotentialMax_RBV", kind="config", doc="Highest potential, V."
-    )
-    current_max_a = Cpt(
-        EpicsSignalRO, "CurrentMax_RBV", kind="config", doc="Largest current, A."
-    )
-    scan_rate_max_mv_per_s = Cpt(
-        EpicsSignalRO, "ScanRateMax_RBV", kind="config", doc="Fastest sweep, mV/s."
-    )
-    program_uid = Cpt(
-        EpicsSignalRO, "ProgramUid_RBV", kind="config", doc="The loaded program."
-    )
-    boot_id = Cpt(
-        EpicsSignalRO, "BootId_RBV", kind="config", doc="Changes when it restarts."
-    )
-    program = Cpt(
-        EpicsSignal,
-        "Program",
-        string=True,
-        put_complete=True,
-        kind="omitted",
-        doc="The program to load, JSON.",
-    )
-    start = Cpt(
-        EpicsSignal,
-        "Start",
-        put_complete=True,
-        kind="omitted",
-        doc="1 starts the loaded program.",
-    )
-    halt = Cpt(
-        EpicsSignal,
-        "Stop",
-        put_complete=True,
-        kind="omitted",
-        doc="1 stops the program and opens the circuit.",
-    )
-    point_count = Cpt(
-        EpicsSignalRO, "PointCount_RBV", kind="omitted", doc="Points since loading."
-    )
-    point_request = Cpt(
-        EpicsSignal,
-        "PointRequest",
-        put_complete=True,
-        kind="omitted",
-        doc="The first point wanted in the next page.",
-    )
-    points = Cpt(EpicsSignalRO, "Points_RBV", kind="omitted", doc="One page of points.")
-    point_columns = Cpt(
-        EpicsSignalRO,
-        "PointColumns_RBV",
-        string=True,
-        kind="omitted",
-        doc="The names of a point's columns, comma separated.",
-    )
 
     answer_timeout_s = 5.0
     reconnect_timeout_s = 60.0

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from cryoline.devices.cycling_protocol import Harvest, Program
+from cryoline.devices.cycling_protocol import Program
 
 __all__ = ["Tally"]
 
@@ -17,7 +17,7 @@ class Tally:
         self._harvest = program.harvest
         self._cycle_seen = False
         self._direction = 0.0
-        self._delithiation_of: dict[int, float] = {}
+        self._reference_mah = 0.0
         self._cycle_mah = [0.0, 0.0]  # lithiation, delithiation, both positive
         self._step_base_mah = 0.0
         self.net_mah = 0.0
@@ -48,26 +48,24 @@ class Tally:
         self.net_mah += charge_mah
         self.throughput_mah += abs(charge_mah)
         self._cycle_mah[charge_mah > 0] += abs(charge_mah)
-        self._delithiation_of[self.cycle_number] = self._cycle_mah[1]
 
     def is_ripe(self, index: int) -> bool:
         """Whether the harvest is due now that this step has ended."""
         harvest = self._harvest
         if harvest is None or index not in _indices(harvest.after_step):
             return False
+        capacity_mah = self._cycle_mah[self._direction > 0]
+        if self.cycle_number == harvest.reference_cycle:
+            self._reference_mah = capacity_mah
         return (
             _reached(self.cycle_number, harvest.cycle_count)
             or _reached(self.throughput_mah, harvest.throughput_mah)
             or _reached(self._cycle_mah[0], harvest.lithiation_mah)
-            or self._has_faded(harvest)
-        )
-
-    def _has_faded(self, harvest: Harvest) -> bool:
-        reference_mah = self._delithiation_of.get(harvest.reference_cycle, 0.0)
-        return (
-            harvest.retention is not None
-            and self.cycle_number > harvest.reference_cycle
-            and self._cycle_mah[1] <= harvest.retention * reference_mah
+            or (
+                harvest.retention is not None
+                and self.cycle_number > harvest.reference_cycle
+                and capacity_mah <= harvest.retention * self._reference_mah
+            )
         )
 
 

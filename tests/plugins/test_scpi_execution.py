@@ -26,6 +26,7 @@ from cryoline.plugins.scpi_potentiostat.admission import admit
 from cryoline.plugins.scpi_potentiostat.errors import RequestRefused
 from cryoline.plugins.scpi_potentiostat.execution import Execution
 from cryoline.plugins.scpi_potentiostat.meter import Drive, Reading
+from cryoline.plugins.scpi_potentiostat.tally import Tally
 from cryoline.sim.cell_parameters import wafer
 from cryoline.sim.cell_source import CellSource
 from cryoline.sim.potentiostat import Potentiostat
@@ -267,6 +268,25 @@ def test_harvest_ends_early_and_only_after_its_step() -> None:
     assert bench.run.tally.cycle_number == 2
     assert bench.truth[-1][1] >= 2.0 - 1e-3  # delithiated
     assert bench.run.failure == ""
+
+
+@pytest.mark.parametrize("after", [0, 1])
+def test_retention_is_of_the_charge_in_the_direction_of_the_step_that_has_ended(
+    after: int,
+) -> None:
+    down = ConstantCurrent(current_a=-1e-3, until_potential_v=1.0)
+    up = ConstantCurrent(current_a=1e-3, until_potential_v=2.0)
+    wanted = Harvest(after_step=after, retention=0.9, reference_cycle=1)
+    tally = Tally(program(down, up, Loop(goto_step=0, cycle_count=9), harvest=wanted))
+    ripe = []
+    for cycle, capacity_c in enumerate((4.0, 3.7, 3.5), start=1):
+        for index, way in ((0, -1.0), (1, 1.0)):
+            tally.enter(index, way)
+            tally.add(way * capacity_c)
+            if tally.is_ripe(index):
+                ripe.append((cycle, index))
+
+    assert ripe == [(3, after)]
 
 
 def test_step_ends_at_a_charge_and_at_a_reading_of_the_counter() -> None:

@@ -6,10 +6,11 @@ from typing import Any, Final
 from cryoline.sim.clock import ClockMode
 from cryoline.sim.errors import RefusedError
 from cryoline.sim.microscope_commands import MICROSCOPE_COMMANDS
+from cryoline.sim.mounted_cells import CellKind
 from cryoline.sim.operator import Answer
 from cryoline.sim.panels import panel_values
 from cryoline.sim.transfer_panels import TRANSFER_COMMANDS
-from cryoline.sim.world import CellKind, World
+from cryoline.sim.world import World
 
 __all__ = ["COMMANDS", "perform"]
 
@@ -25,18 +26,18 @@ def _poll(world: World, instrument: str) -> dict[str, Any]:
 
 def _load(world: World, text: str, channel: int) -> None:
     world.catch_up()
-    world.channel(channel).load(text)
+    world.cells.channel(channel).load(text)
 
 
 def _points(world: World, first: int, channel: int) -> dict[str, Any]:
     world.catch_up()
-    page = world.channel(channel).read_page(first)
+    page = world.cells.channel(channel).read_page(first)
     return {"first": first, "rows": page.tolist()}
 
 
 def _lose_contact(world: World, channel: int) -> None:
     world.catch_up()
-    world.lose_contact(channel)
+    world.cells.lose_contact(channel, world.time_s)
 
 
 def _factor(world: World, factor: float) -> None:
@@ -80,11 +81,11 @@ COMMANDS: Final[Mapping[str, Command]] = {
     "unaware": (lambda w: w.unaware(), {}),
     "potentiostat.load": (_load, {"text": str, "channel": int}),
     "potentiostat.start": (
-        lambda w, channel: w.at_present(w.channel(channel).start),
+        lambda w, channel: w.at_present(w.cells.channel(channel).start),
         {"channel": int},
     ),
     "potentiostat.stop": (
-        lambda w, channel: w.at_present(w.channel(channel).stop),
+        lambda w, channel: w.at_present(w.cells.channel(channel).stop),
         {"channel": int},
     ),
     "potentiostat.points": (_points, {"first": int, "channel": int}),

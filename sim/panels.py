@@ -119,9 +119,9 @@ def _lab(world: World) -> dict[str, Any]:
     return {
         "Factor": world.clock.factor,
         "Mode": int(world.clock.mode),
-        "Cell": int(world.cell_kind),
+        "Cell": int(world.cells.kind),
         "Reset": world.seed,
-        "ContactLost": world.contact_lost,
+        "ContactLost": world.cells.contact_lost,
         **world.microscope.faults.by_pv(),
         **transfer_faults(world.transfer),
     }

@@ -7,39 +7,27 @@ result depends on who asks how often.
 import math
 import time
 from collections.abc import Callable
-from enum import IntEnum
 from pathlib import Path
 from typing import Any, Final
 
-from cryoline.sim.cell_parameters import nanowire, solid_state, wafer
-from cryoline.sim.cell_source import CellSource
 from cryoline.sim.clock import ClockMode, SimClock
 from cryoline.sim.errors import RefusedError
 from cryoline.sim.exposure_log import ExposureLog
 from cryoline.sim.limits import ADVANCE_MAX_S, SEED_MAX
 from cryoline.sim.microscope import Microscope
+from cryoline.sim.mounted_cells import CellKind, MountedCells
 from cryoline.sim.operator import SimulatedOperator
 from cryoline.sim.point_buffer import PAGE_ROWS, POINTS_MAX
 from cryoline.sim.potentiostat import Potentiostat
 from cryoline.sim.recorded import RecordedSource
-from cryoline.sim.source import Source
 from cryoline.sim.transfer import TransferChain
 from cryoline.sim.vessels import Glovebox
 
-__all__ = ["CellKind", "World"]
+__all__ = ["World"]
 
 _CATCH_UP_S: Final = 50_000.0
 """Most instrument time computed at once (about 50 ms); beyond it the clock waits."""
 _SPECIMEN_CYCLES: Final = 1
-
-
-class CellKind(IntEnum):
-    """What is mounted on the potentiostat."""
-
-    WAFER = 0
-    NANOWIRE = 1
-    RECORDED = 2
-    SOLID_STATE = 3
 
 
 class World:
@@ -83,11 +71,14 @@ class World:
         _check_seed(seed)
         time_s = self.clock.now()
         self.seed = seed
-        self.cell_kind = cell
         self.time_s = time_s
-        self._mounted = 0
-        self.contact_lost = 0
-        self.potentiostats = self._mounted_cells(cell)
+        self.cells = MountedCells(
+            cell,
+            seed=seed,
+            channels=self._channels,
+            recorded=self._recorded,
+            time_s=time_s,
+        )
         self.glovebox = Glovebox(seed=seed, time_s=time_s)
         self.operator = SimulatedOperator()
         self.microscope = Microscope(seed=seed, log=self._exposures, time_s=time_s)
@@ -101,52 +92,14 @@ class World:
         self._wake_at_s: float | None = None
 
     @property
+    def potentiostats(self) -> list[Potentiostat]:
+        """Every channel."""
+        return self.cells.channels
+
+    @property
     def potentiostat(self) -> Potentiostat:
         """The first channel."""
         return self.potentiostats[0]
-
-    def channel(self, index: int) -> Potentiostat:
-        """Return the channel of this index, from 0."""
-        if not 0 <= index < len(self.potentiostats):
-            raise RefusedError(
-                f"potentiostat: no channel {index + 1}; "
-                f"there are 1..{len(self.potentiostats)}"
-            )
-        return self.potentiostats[index]
-
-    def lose_contact(self, channel: int) -> None:
-        """Take the cell off a channel's terminals, counted from 1; 0 mends all."""
-        if channel:
-            self.channel(channel - 1)  # it exists
-        self.contact_lost = channel
-        for number, device in enumerate(self.potentiostats, start=1):
-            device.set_contact(number != channel, self.time_s)
-
-    def _mounted_cells(self, cell: CellKind) -> list[Potentiostat]:
-        return [
-            Potentiostat(
-                self._source(cell),
-                seed=self.seed,
-                mount=self._mounted,
-                channel=channel,
-                time_s=self.time_s,
-            )
-            for channel in range(self._channels)
-        ]
-
-    def _source(self, cell: CellKind) -> Source:
-        if cell is CellKind.WAFER:
-            return CellSource(wafer())
-        if cell is CellKind.NANOWIRE:
-            return CellSource(nanowire())
-        if cell is CellKind.SOLID_STATE:
-            return CellSource(solid_state())
-        if self._recorded is None:
-            raise RefusedError(
-                "laboratory: no recorded measurement was given; start it with "
-                "--recorded FILE to mount one"
-            )
-        return self._recorded.fresh()
 
     def reset(self, seed: int) -> None:
         """Make everything as after the start, but let the clock go on.
@@ -193,24 +146,14 @@ class World:
     def mount(self, cell: CellKind) -> None:
         """Put a fresh cell on every channel and forget programs and points."""
         self.catch_up()
-        if any(device.running for device in self.potentiostats):
-            raise RefusedError(
-                "laboratory: a cell can't be mounted while a program runs; "
-                "wait for its end or write Stop"
-            )
-        self._source(cell)  # or it is refused
-        self.cell_kind = cell
-        self._mounted += 1
-        self.contact_lost = 0
-        self.potentiostats = self._mounted_cells(cell)
+        self.cells.mount(cell, self.time_s)
         self.generation += 1
 
     def catch_up(self) -> None:
         """Bring every model to the present; the clock waits if that is too far."""
         now_s = self.clock.now()
         # As many cells as run take as many times as long.
-        running = sum(device.running for device in self.potentiostats)
-        most_s = _CATCH_UP_S / max(1, running)
+        most_s = _CATCH_UP_S / max(1, len(self.cells.running))
         if now_s - self.time_s > most_s and self.clock.mode is ClockMode.FREE:
             now_s = self.time_s + most_s
             self.clock.rebase(now_s)
@@ -258,7 +201,7 @@ class World:
             raise RefusedError(
                 "laboratory: Step needs the stepped mode; write Mode first"
             )
-        running = [device for device in self.potentiostats if device.running]
+        running = self.cells.running
         if any(device.unread >= PAGE_ROWS for device in running):
             return "points"  # nobody read them since the last step
         events: list[tuple[float, str]] = []

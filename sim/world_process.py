@@ -84,8 +84,9 @@ async def serve(listener: socket.socket, options: argparse.Namespace) -> None:
     recorded = read_recorded(options.recorded) if options.recorded else None
     from cryoline.sim.clock import ClockMode, SimClock
     from cryoline.sim.commands import perform
+    from cryoline.sim.mounted_cells import CellKind
     from cryoline.sim.warmup import warm_up
-    from cryoline.sim.world import CellKind, World
+    from cryoline.sim.world import World
 
     warm_up()
     boot_id = str(time.time_ns() // 1_000_000)

@@ -13,9 +13,10 @@ from cryoline.sim.cell_source import CellSource
 from cryoline.sim.commands import perform
 from cryoline.sim.errors import ProgramError, RefusedError
 from cryoline.sim.impedance import impedance_ohm
+from cryoline.sim.mounted_cells import CellKind
 from cryoline.sim.point_buffer import COLUMNS
 from cryoline.sim.potentiostat import Potentiostat, PotentiostatState
-from cryoline.sim.world import CellKind, World
+from cryoline.sim.world import World
 
 COLUMN = SimpleNamespace(**{name: k for k, name in enumerate(COLUMNS)})
 LITHIATE = {"type": "constant_current", "current_a": -1e-3, "until_potential_v": 0.02}

@@ -8,8 +8,9 @@ import pytest
 from cryoline.sim.clock import ClockMode, SimClock
 from cryoline.sim.commands import COMMANDS, perform
 from cryoline.sim.errors import RefusedError
+from cryoline.sim.mounted_cells import CellKind
 from cryoline.sim.potentiostat import PotentiostatState
-from cryoline.sim.world import CellKind, World
+from cryoline.sim.world import World
 
 CYCLES = 2
 VOLTAMMETRY = json.dumps(
@@ -125,7 +126,7 @@ def test_reset_makes_everything_new_but_the_time() -> None:
     perform(world, "lab.reset", {"seed": 9})
     assert world.seed == 9
     assert world.clock.now() == 500.0
-    assert world.cell_kind is CellKind.NANOWIRE
+    assert world.cells.kind is CellKind.NANOWIRE
     assert world.potentiostat.state is PotentiostatState.IDLE
     assert len(world.potentiostat.points) == 0
     assert world.operator.auto_confirm

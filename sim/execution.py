@@ -24,7 +24,7 @@ from cryoline.sim.cell_state import (
     TIME_UP,
     Limits,
 )
-from cryoline.sim.harvest import HarvestWatch
+from cryoline.sim.cycle_count import CycleCount
 from cryoline.sim.impedance import impedance_ohm
 from cryoline.sim.measurement import Digitiser
 from cryoline.sim.point_buffer import POINTS_MAX, PointBuffer
@@ -66,7 +66,7 @@ class CellExecution:
         self._limits = _limits(program, self._counter_c)
         self._forecast: Forecast = forecast(program, cell.potential_v)
         self._walk: Iterator[int] = walk(program.steps)
-        self._harvest = HarvestWatch(program.harvest)
+        self._count = CycleCount(program, cell)
         self._rows = np.empty((_BLOCK_ROWS, 4))
         self._progress = np.zeros(PROGRESS_SIZE)
         self._stretches: list[Stretch] = []  # of the step that runs, the next first
@@ -74,13 +74,7 @@ class CellExecution:
         self._stretch_start_s = 0.0
         self._step_index = 0
         self._steps_done = 0
-        self._cycle = 1
-        self._half_cycle = 0
-        self._direction = 0.0
-        self._cycle_seen = False
         self._overload = self._compliance = False
-        self._base_mah = (cell.lithiation_mah, cell.delithiation_mah)
-        self._cycle_base_mah = self._base_mah
 
     def advance(self, available_s: float, points_max: int) -> None:
         """Compute up to `available_s`, or until the buffer holds `points_max`."""
@@ -124,8 +118,8 @@ class CellExecution:
                 instrument_time_s=np.array([self._start_s + self.elapsed_s]),
                 potential_v=reading.potential_v,
                 charge_mah=reading.charge_mah,
-                cycle_number=self._cycle,
-                half_cycle=self._half_cycle,
+                cycle_number=self._count.cycle,
+                half_cycle=self._count.half_cycle,
                 step_index=self._step_index,
                 range_a=reading.range_a,
                 contact=0.0,
@@ -142,8 +136,8 @@ class CellExecution:
             current_a,
             self._net_mah,
             self._digitiser.range_a,
-            self._cycle,
-            self._half_cycle,
+            self._count.cycle,
+            self._count.half_cycle,
             self._step_index,
             self._overload,
             self._compliance,
@@ -165,7 +159,7 @@ class CellExecution:
 
     def cycle_charges_mah(self) -> tuple[float, float]:
         """Return lithiation and delithiation of the present cycle (truth)."""
-        return self._charges_since(self._cycle_base_mah)
+        return self._count.charges_mah()
 
     @property
     def _net_mah(self) -> float:
@@ -175,23 +169,12 @@ class CellExecution:
     def _counter_c(self) -> float:
         return float(self._cell.state[CHARGE_C])
 
-    def _charges_since(self, base_mah: tuple[float, float]) -> tuple[float, float]:
-        return (
-            self._cell.lithiation_mah - base_mah[0],
-            self._cell.delithiation_mah - base_mah[1],
-        )
-
     def _enter_next_step(self) -> None:
         index = next(self._walk, None)
         if index is None:
             self.ended = True
             return
         self._step_index = index
-        if index in self._program.cycle_starts:
-            if self._cycle_seen:
-                self._cycle += 1
-                self._cycle_base_mah = self._charges_since((0.0, 0.0))
-            self._cycle_seen = True
         self._stretches = stretches_of(
             self._program.steps[index],
             self._program.record,
@@ -203,10 +186,7 @@ class CellExecution:
         stretch = self._stretches[0]
         if stretch.segment.control == CURRENT_CONTROL:
             self._digitiser.preset_range(stretch.segment.start)
-        direction = stretch.direction
-        if direction and self._direction and direction != self._direction:
-            self._half_cycle += 1
-        self._direction = direction or self._direction
+        self._count.enter(index, stretch.direction)
 
     def _begin(self, stretch: Stretch) -> None:
         self._begun = True
@@ -222,13 +202,7 @@ class CellExecution:
         if self._stretches:
             return
         self._steps_done += 1
-        self.ended = self._harvest.is_due(
-            self._step_index,
-            cycle=self._cycle,
-            direction=stretch.direction,
-            cycle_charges_mah=self.cycle_charges_mah(),
-            throughput_mah=sum(self._charges_since(self._base_mah)),
-        )
+        self.ended = self._count.is_ripe(self._step_index, stretch.direction)
 
     def _store(self, rows: NDArray[np.float64], stretch: Stretch, done: bool) -> None:
         if stretch.frequency_hz and not done:
@@ -245,8 +219,8 @@ class CellExecution:
             potential_v=potential_v,
             current_a=current_a,
             charge_mah=rows[:, 3] / C_PER_MAH - self._start_mah,
-            cycle_number=self._cycle,
-            half_cycle=self._half_cycle,
+            cycle_number=self._count.cycle,
+            half_cycle=self._count.half_cycle,
             step_index=self._step_index,
             range_a=range_a,
             overload=overload,
@@ -284,7 +258,7 @@ class CellExecution:
         self.ended = True
         self.failure = (
             f"potentiostat: {why} in step {self._step_index} "
-            f"(cycle {self._cycle}) after {self.elapsed_s:.0f} s; "
+            f"(cycle {self._count.cycle}) after {self.elapsed_s:.0f} s; "
             "the cell is at open circuit"
         )
 

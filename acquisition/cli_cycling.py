@@ -45,7 +45,7 @@ def cycle(
     area_cm2: _Area = None,
     on: _Device = "potentiostat",
     figures: Annotated[
-        Path | None, typer.Option(help="Folder for figures, once Tiled holds the run.")
+        Path | None, typer.Option(help="Folder for figures of the run.")
     ] = None,
     wait_s: _Wait = 120.0,
     config: ConfigOption = None,
@@ -76,7 +76,7 @@ def resume(
         str, typer.Argument(help="Name of the potentiostat.")
     ] = "potentiostat",
     figures: Annotated[
-        Path | None, typer.Option(help="Folder for figures, once Tiled holds the run.")
+        Path | None, typer.Option(help="Folder for figures of the run.")
     ] = None,
     wait_s: _Wait = 120.0,
     config: ConfigOption = None,
@@ -176,15 +176,15 @@ def _run(
     from cryoline.acquisition.cycling_command import run_alone, wait_until_published
 
     done = run_alone(config, device, make_plan, write=None if as_json else OUT.out)
-    in_tiled = None
-    if wait_s > 0:
-        in_tiled = wait_until_published(config, done.key, timeout_s=wait_s)
     drawn: list[str] = []
-    if figures is not None:
+    if figures is not None:  # from the journal, while Tiled takes the last rows
         from cryoline.acquisition.export_run import export_run
 
         files = export_run(config.layout, done.key, "figures", figures)
         drawn = [str(file) for file in files]
+    in_tiled = None
+    if wait_s > 0:
+        in_tiled = wait_until_published(config, done.key, timeout_s=wait_s)
     if as_json:
         print_json({**asdict(done), "rows_in_tiled": in_tiled, "figures": drawn})
         return

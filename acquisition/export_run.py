@@ -127,6 +127,7 @@ def _table(
         specimen=start.get("specimen"),
         electrode_mass_mg=(start.get("electrode") or {}).get("mass_mg"),
         retention_cycle=start.get("retention_cycle"),
+        reference_electrode=(start.get("protocol") or {}).get("reference_electrode"),
     )
 
 

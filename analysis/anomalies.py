@@ -42,6 +42,10 @@ _JUMP_S: Final = 60.0
 _NO_CURRENT: Final = 0.01
 _NO_CURRENT_ROWS: Final = 3
 """[A] assumption: with this part of a step's constant current, the lead is open."""
+_SET: Final = 1e-3
+"""[A] assumption: nobody sets a current below this part of the range, or of the largest
+current so far. What seems constant there is the converter's last digit: the tail of a
+voltammogram, where the current is none."""
 
 
 class Anomaly(NamedTuple):
@@ -70,6 +74,7 @@ class AnomalyWatch:
         self._told: set[Kind] = set()
         self._step: int | None = None
         self._before: tuple[float, float, float] | None = None
+        self._scale_a = 0.0
         self._steady_a = 0.0
         self._steady_rows = 0
         self._idle_rows = 0
@@ -86,10 +91,12 @@ class AnomalyWatch:
         *,
         step_index: Sequence[int] | None = None,
         contact: Sequence[float] | None = None,
+        range_a: Sequence[float] | None = None,
     ) -> list[Anomaly]:
         """Take the next rows; return what is wrong in them.
 
-        step_index, contact: as far as the instrument tells; contact is 0 without one
+        step_index, contact, range_a: as far as the instrument tells; contact is 0
+            without one
         """
         found: list[Anomaly] = []
         for k, half in enumerate(half_cycle):
@@ -103,6 +110,8 @@ class AnomalyWatch:
             self._step = step
             if not (math.isfinite(e_v) and math.isfinite(i_a)):
                 continue
+            largest_a = abs(i_a) if range_a is None else max(abs(i_a), range_a[k])
+            self._scale_a = max(self._scale_a, largest_a)
             lost = contact is not None and not contact[k]
             told = self._contact(time_s, e_v, i_a, lost) or self._short(e_v, i_a)
             self._before = (time_s, e_v, i_a)
@@ -155,7 +164,8 @@ class AnomalyWatch:
                 f"within {time_s - before_s:.3g} s",
             )
         # Without the program's steps, a rest would look the same.
-        if self._step is None or abs(i_a) >= _NO_CURRENT * abs(self._steady_a):
+        is_set = abs(self._steady_a) > _SET * self._scale_a and self._step is not None
+        if not is_set or abs(i_a) >= _NO_CURRENT * abs(self._steady_a):
             self._idle_rows = 0
             return None
         self._idle_rows += 1

@@ -2,7 +2,8 @@
 
 Streams: `cycles` and `half_cycles`, which are described at once, so that whoever keeps
 tables has them when the first row comes; `peaks`, `incremental_capacity`, `onsets` and
-`alarms`, each with its first row. Columns per gram only when the electrode's mass is known.
+`alarms`, each only when it has a row. Columns per gram only when the electrode's mass
+is known.
 A half cycle's and a cycle's rows come as soon as the next one's first point shows that
 it is over, or the run's end does; those still open then are `complete` only if the run
 ended with success. An alarm comes with the point that raises it.
@@ -71,7 +72,7 @@ POINT_COLUMNS: Final = (
 )
 """What a stream `points` must have, after the device's own prefix."""
 
-OPTIONAL_COLUMNS: Final = ("step_index", "contact")
+OPTIONAL_COLUMNS: Final = ("step_index", "contact", "range_a")
 """What helps to tell what is wrong, where the instrument says it."""
 
 _SOURCE: Final = "cryoline.analysis.voltammetry"

@@ -62,7 +62,9 @@ def voltammogram_figure(
     colours = colours_of(cycle)
     for number, colour in colours.items():
         for half_cycle in np.unique(half[cycle == number]):
-            rows = (cycle == number) & (half == half_cycle)
+            rows = np.flatnonzero((cycle == number) & (half == half_cycle))
+            if rows[0]:  # no gap where it turns
+                rows = np.r_[rows[0] - 1, rows]
             axes.plot(
                 potential_v[rows],
                 current_a[rows] / unit_a,

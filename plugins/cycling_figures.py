@@ -25,6 +25,7 @@ def pictures_of(table: CyclingTable, *, ended: bool = True) -> Pictures:
         specimen=table.specimen,
         electrode_mass_mg=table.electrode_mass_mg,
         retention_cycle=RETENTION_CYCLE if chosen is None else chosen,
+        reference=(table.reference_electrode or "reference").replace("+", "$^+$"),
         ended=ended,
     )
 

@@ -43,6 +43,8 @@ class CyclingTable:
     electrode_mass_mg: float | None = None
     retention_cycle: int | None = None
     """The cycle that capacity is compared with, if one was chosen."""
+    reference_electrode: str | None = None
+    """What the potentials are against, where the protocol says it: ``Li/Li+``."""
 
     def __post_init__(self) -> None:
         columns: dict[str, NDArray[Any]] = {

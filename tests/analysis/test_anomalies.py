@@ -35,7 +35,8 @@ def told(columns, *, page=ROWS):
     found = []
     for first in range(0, len(columns["half_cycle"]), page):
         part = {n: c[first : first + page].tolist() for n, c in columns.items()}
-        extra = {n: part.pop(n) for n in ("step_index", "contact") if n in part}
+        optional = ("step_index", "contact", "range_a")
+        extra = {n: part.pop(n) for n in optional if n in part}
         found += watch.add(*part.values(), **extra)
     return found
 
@@ -74,6 +75,19 @@ def test_a_current_that_stops_within_its_step_is_a_lost_contact() -> None:
     assert anomaly.kind == "contact_loss"
     assert anomaly.instrument_time_s == 202 * 30.0
     assert "1e-09 A flow where 0.001 A are asked" in anomaly.message
+
+
+def test_the_last_digit_of_a_converter_is_no_current_that_was_set() -> None:
+    # As at the ends of a voltammogram of a wafer: 10 uA range, 15 bits.
+    columns = charging() | {"range_a": np.full(ROWS, 1e-5)}
+    columns["current_a"] = 3.36e-10 * np.tile(
+        [1, 1, 1, 1, 1, 1, 0, 0, 0, 0], ROWS // 10
+    )
+    assert told(columns) == []
+    del columns["range_a"]
+    assert [a.kind for a in told(columns)] == ["contact_loss"]  # nobody knows better
+    columns["current_a"][0] = 3e-6  # the largest so far says how small they are
+    assert told(columns) == []
 
 
 def test_a_rest_that_follows_is_another_step() -> None:

@@ -56,7 +56,7 @@ def test_voltammogram_shows_every_row_in_the_unit_of_its_axis() -> None:
     drawn = np.concatenate(
         [line.get_ydata() for line in axes.lines if np.size(line.get_xdata()) > 100]
     )
-    assert drawn.size == 800
+    assert drawn.size == 800 + 3  # each further sweep begins where the last one ends
     assert drawn.max() == pytest.approx(10.0, rel=1e-3)
     assert axes.get_ylabel().startswith("current / µA")
     assert axes.get_xlabel() == "potential vs Li/Li$^+$ / V"

@@ -1,18 +1,14 @@
 """The EPICS server of one channel: the standard potentiostat's records."""
 
 import asyncio
-import signal
-import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
-from cryoline.ioc.dispatcher import Dispatcher
-from cryoline.ioc.loopback import confine_to_loopback
 from cryoline.ioc.panel import Panel
 from cryoline.ioc.potentiostat_panel import PotentiostatCommands, declare_potentiostat
-from cryoline.ioc.serving import begin_serving
+from cryoline.ioc.server_loop import ServerLoop
 from cryoline.ioc.vital_signs import declare_vital_signs
 from cryoline.plugins.scpi_potentiostat.channel import Channel
 from cryoline.plugins.scpi_potentiostat.errors import BridgeError
@@ -40,12 +36,9 @@ class BridgeServer:
 
     def __init__(self, prefix: str, channel: Channel) -> None:
         self._channel = channel
-        self._loop = asyncio.new_event_loop()
-        self._dispatcher = Dispatcher(self._loop)
-        self._panel = Panel(prefix, self._dispatcher)
+        self._server = ServerLoop(prefix)
+        self._panel = Panel(prefix, self._server.dispatcher)
         self._boot_ms = int(time.time() * 1e3)
-        self._ended = threading.Event()
-        self._exit_code = 0
         declare_vital_signs(self._panel)
         commands = PotentiostatCommands(
             load=lambda text: self._ask(lambda: channel.load(text)),
@@ -62,26 +55,16 @@ class BridgeServer:
         loopback_port: keeps EPICS off the network, if the server is on loopback
         ready: called when clients are served
         """
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: self._ended.set())
-        thread = threading.Thread(target=self._loop.run_forever, daemon=True)
-        thread.start()
-        begin_serving(self._dispatcher)
-        if loopback_port is not None:
-            confine_to_loopback(loopback_port)
-        self._channel.start()
-        showing = asyncio.run_coroutine_threadsafe(self._show(ready), self._loop)
-        showing.add_done_callback(self._on_showing_ended)
-        self._ended.wait()
-        self._channel.end()
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        thread.join(timeout=5.0)
-        return self._exit_code
+        return self._server.run(
+            self._show(ready),
+            loopback_port=loopback_port,
+            at_start=self._channel.start,
+            at_end=self._channel.end,
+        )
 
     def end(self, exit_code: int) -> None:
         """End this server, from any thread."""
-        self._exit_code = exit_code
-        self._ended.set()
+        self._server.end(exit_code)
 
     async def _ask(self, request: Callable[[], "Future[Any]"]) -> Any:
         """Hand a put to the channel, and show what came of it before it completes."""
@@ -95,7 +78,7 @@ class BridgeServer:
         self._show_values(at_once=True)
         return result
 
-    async def _show(self, ready: Callable[[], None]) -> None:
+    async def _show(self, ready: Callable[[], None]) -> NoReturn:
         self._panel.show({"BootId_RBV": str(self._boot_ms)})
         self._show_values(at_once=True)
         ready()
@@ -114,7 +97,3 @@ class BridgeServer:
 
     def _show_values(self, *, at_once: bool) -> None:
         self._panel.show(self._channel.instrument.values(), at_once=at_once)
-
-    def _on_showing_ended(self, showing: "Future[None]") -> None:
-        if not showing.cancelled() and showing.exception() is not None:
-            self.end(2)

@@ -2,16 +2,12 @@
 
 import asyncio
 import logging
-import signal
-import threading
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, Final
 
-from cryoline.ioc.dispatcher import Dispatcher
-from cryoline.ioc.loopback import confine_to_loopback
 from cryoline.ioc.panel import Panel
-from cryoline.ioc.serving import begin_serving
+from cryoline.ioc.server_loop import ServerLoop
 from cryoline.ioc.vital_signs import declare_vital_signs
 from cryoline.sim.errors import RefusedError, WorldGoneError
 from cryoline.sim.readiness import announce
@@ -44,17 +40,15 @@ class InstrumentServer:
         declare: Callable[["InstrumentServer"], None],
     ) -> None:
         self.instrument = instrument
-        self._loop = asyncio.new_event_loop()
-        self.dispatcher = Dispatcher(self._loop)
+        self._server = ServerLoop(instrument)
         self.panels = {
-            group: Panel(prefix, self.dispatcher) for group, prefix in prefixes.items()
+            group: Panel(prefix, self._server.dispatcher)
+            for group, prefix in prefixes.items()
         }
         self._world: AsyncWorldClient | None = None
         self._generation: int | None = None
         self._identity: dict[str, str] = {}
         self._beats = 0
-        self._exit_code = 0
-        self._ended = threading.Event()
         self.at_start: list[Callable[[Path], None]] = []
         """Called with the world's socket when the records are served."""
         self.at_first: list[tuple[str, dict[str, Any]]] = []
@@ -79,24 +73,17 @@ class InstrumentServer:
 
     def run(self, socket: Path, port: int, ready_fd: int) -> int:
         """Serve until told to end; returns the exit code."""
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: self._ended.set())
-        thread = threading.Thread(target=self._loop.run_forever, daemon=True)
-        thread.start()
-        begin_serving(self.dispatcher)
-        confine_to_loopback(port)
-        for begin in self.at_start:
-            begin(socket)
-        asyncio.run_coroutine_threadsafe(self._follow(socket, ready_fd), self._loop)
-        self._ended.wait()
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        thread.join(timeout=5.0)
-        return self._exit_code
+
+        def begin_all() -> None:
+            for begin in self.at_start:
+                begin(socket)
+
+        work = self._follow(socket, ready_fd)
+        return self._server.run(work, loopback_port=port, at_start=begin_all)
 
     def end(self, exit_code: int) -> None:
         """End this server, from any thread."""
-        self._exit_code = exit_code
-        self._ended.set()
+        self._server.end(exit_code)
 
     async def request(
         self,
@@ -144,11 +131,12 @@ class InstrumentServer:
         Else a server that learns of a reset a moment later would wipe away what its
         clients have done since. A frozen one is not waited for longer than a second.
         """
-        deadline_s = self._loop.time() + _SETTLE_S
-        while await self._call("unaware") and self._loop.time() < deadline_s:
+        now_s = self._server.loop.time
+        deadline_s = now_s() + _SETTLE_S
+        while await self._call("unaware") and now_s() < deadline_s:
             await asyncio.sleep(_POLL_S / 4)
 
-    async def _follow(self, socket: Path, ready_fd: int) -> None:
+    async def _follow(self, socket: Path, ready_fd: int) -> int:
         try:
             self._world = await AsyncWorldClient.connect(socket)
             self._identity = await self._call("identity")
@@ -168,12 +156,7 @@ class InstrumentServer:
             for panel in self.panels.values():
                 panel.invalidate()
             await asyncio.sleep(_FAREWELL_S)
-            self._exit_code = 1
-        except Exception:
-            # Nobody awaits this task: without this its error would vanish.
-            _LOG.exception("%s ends by a defect", self.instrument)
-            self._exit_code = 2
-        self._ended.set()
+            return 1
 
     async def _call(self, command: str, **arguments: Any) -> Any:
         if self._world is None:
@@ -201,10 +184,11 @@ class InstrumentServer:
 
     async def _beat(self) -> None:
         # By the loop's clock, so that a late beat does not delay the next ones.
-        next_s = self._loop.time()
+        now_s = self._server.loop.time
+        next_s = now_s()
         while True:
             self._beats += 1
             for group in self._alive:
                 self.panels[group].show_value("Heartbeat_RBV", self._beats)
             next_s += _BEAT_S
-            await asyncio.sleep(max(0.0, next_s - self._loop.time()))
+            await asyncio.sleep(max(0.0, next_s - now_s()))

@@ -10,11 +10,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-import bluesky.plan_stubs as bps
 from bluesky.utils import MsgGenerator, plan
 
 from cryoline.acquisition.cycling import cyclic_voltammetry
 from cryoline.acquisition.errors import PlanRefused
+from cryoline.acquisition.harvest_plan import keep_state, read_state
 from cryoline.acquisition.routes import check_route, load_route
 from cryoline.acquisition.specimen import Specimen
 from cryoline.acquisition.tilt_exposures import Scan, Tracking
@@ -105,7 +105,12 @@ def campaign(
         **(cycling or {}),
     )
     story["runs"]["cycling"] = cycled
-    harvest = yield from _harvest(potentiostat, clock, cycled)
+    harvest = {
+        "state": "delithiated",  # a cyclic voltammetry ends at its upper vertex
+        "cycling_run": cycled,
+        **(yield from read_state(potentiostat, clock)),
+    }
+    yield from keep_state(cell, harvest)
 
     yield from begin("transfer")
     moved = yield from transfer(
@@ -145,17 +150,3 @@ def _check_lineage(cell: Specimen, wire: Specimen) -> None:
             f"not from {cell.name}; give {cell.name}'s child: "
             f"cell.child({wire.name!r})"
         )
-
-
-def _harvest(
-    potentiostat: ProgramRunner, clock: InstrumentClock, run: str
-) -> MsgGenerator[dict[str, Any]]:
-    """Return the state in which the electrode is taken from its cell."""
-    potential_v = yield from bps.rd(potentiostat.potential_v)
-    time_s = yield from bps.rd(clock)
-    return {
-        "cycling_run": run,
-        "state": "delithiated",  # a cyclic voltammetry ends at its upper vertex
-        "potential_v": float(potential_v),
-        "instrument_time_s": float(time_s),
-    }

@@ -20,7 +20,7 @@ from cryoline.devices.cycle_starts import directions
 from cryoline.devices.cycling_protocol import ProgramState
 from cryoline.devices.interfaces import InstrumentTimer, OperatorPanel, ProgramRunner
 
-__all__ = ["HarvestRuns", "harvest", "harvest_record"]
+__all__ = ["HarvestRuns", "harvest", "harvest_record", "keep_state", "read_state"]
 
 
 class HarvestRuns(NamedTuple):
@@ -114,26 +114,36 @@ def harvest_record(
     """
     found = load_protocol(protocol)
     yield from _check_ended(potentiostat, run)
-    charge_mah = float((yield from bps.rd(potentiostat.charge_mah)))
+    readings = yield from read_state(potentiostat, clock)
     state = {
         "state": at.state,
         "cycling_run": run,
         "protocol": found.name,
         "asked": _asked(at),
+        **readings,
+        "lithiation_x": _lithiation_x(found, specimen, readings["charge_mah"]),
+    }
+    yield from keep_state(specimen, state)
+    return state
+
+
+def read_state(
+    potentiostat: ProgramRunner, clock: InstrumentTimer
+) -> MsgGenerator[dict[str, Any]]:
+    """Return where an electrode is, by the instrument that has cycled it."""
+    return {
         "cycle_number": int((yield from bps.rd(potentiostat.cycle_number))),
         "potential_v": float((yield from bps.rd(potentiostat.potential_v))),
-        "charge_mah": charge_mah,
-        "lithiation_x": _lithiation_x(found, specimen, charge_mah),
+        "charge_mah": float((yield from bps.rd(potentiostat.charge_mah))),
         "instrument_time_s": float((yield from bps.rd(clock))),
     }
-    yield Msg(
-        "custody_register",
-        None,
-        specimen.name,
-        parent=specimen.ancestors[-1] if specimen.ancestors else None,
-    )
+
+
+def keep_state(specimen: Specimen, state: dict[str, Any]) -> MsgGenerator[None]:
+    """Write a state at harvest to the specimen's custody record."""
+    parent = specimen.ancestors[-1] if specimen.ancestors else None
+    yield Msg("custody_register", None, specimen.name, parent=parent)
     yield Msg("custody_harvest", None, specimen.name, state)
-    return state
 
 
 def _go_on(

@@ -4,6 +4,7 @@ What each phase does is shown by its own tests; here each is a recorded call.
 """
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import bluesky.plan_stubs as bps
@@ -13,7 +14,9 @@ from bluesky.utils import MsgGenerator
 from ophyd import Signal
 
 from cryoline.acquisition import campaign_plan as module
+from cryoline.acquisition import custody_guard
 from cryoline.acquisition.campaign_plan import PHASES, campaign
+from cryoline.acquisition.custody import CustodyRecord
 from cryoline.acquisition.errors import PlanRefused, RouteError
 from cryoline.acquisition.specimen import Specimen
 from cryoline.acquisition.tilt_schemes import Scheme, bidirectional
@@ -47,6 +50,13 @@ class Detector:
 
 class Cycler:
     potential_v = Signal(name="potential", value=2.98)
+    charge_mah = Signal(name="charge", value=-0.02)
+    cycle_number = Signal(name="cycle", value=2)
+
+
+@pytest.fixture
+def custody(tmp_path: Path) -> CustodyRecord:
+    return CustodyRecord(tmp_path / "custody.sqlite")
 
 
 @pytest.fixture
@@ -67,8 +77,15 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Any, dict[str, Any
     return calls
 
 
-def run(scheme: Scheme | None = None, wire: Specimen = WIRE, **options: Any) -> Any:
+def run(
+    scheme: Scheme | None = None,
+    wire: Specimen = WIRE,
+    custody: CustodyRecord | None = None,
+    **options: Any,
+) -> Any:
     engine: Any = RunEngine({}, context_managers=[], call_returns_result=True)
+    if custody is not None:
+        custody_guard.install(engine, custody)
     plan = campaign(
         CELL,
         wire,
@@ -86,9 +103,9 @@ def run(scheme: Scheme | None = None, wire: Specimen = WIRE, **options: Any) -> 
 
 
 def test_each_phase_is_run_once_in_order_by_the_specimen_that_it_is_about(
-    calls: list[Any],
+    calls: list[Any], custody: CustodyRecord
 ) -> None:
-    runs = run(cycling={"n_cycles": 2})
+    runs = run(cycling={"n_cycles": 2}, custody=custody)
 
     assert [phase for phase, _, _ in calls] == list(PHASES)
     cycling, transfer, tilts = (kwargs for _, _, kwargs in calls)
@@ -102,8 +119,10 @@ def test_each_phase_is_run_once_in_order_by_the_specimen_that_it_is_about(
     assert runs == ("uid of cycling", "uid of transfer", "uid of tilt-series")
 
 
-def test_every_run_says_what_went_before_it(calls: list[Any]) -> None:
-    run(md={"purpose": "test"})
+def test_every_run_says_what_went_before_it(
+    calls: list[Any], custody: CustodyRecord
+) -> None:
+    run(md={"purpose": "test"}, custody=custody)
 
     cycling, transfer, tilts = (kwargs["md"] for _, _, kwargs in calls)
     assert len({md["campaign"]["uid"] for md in (cycling, transfer, tilts)}) == 1
@@ -117,13 +136,19 @@ def test_every_run_says_what_went_before_it(calls: list[Any]) -> None:
     assert tilts["harvest"] == {
         "cycling_run": "uid of cycling",
         "state": "delithiated",
+        "cycle_number": 2,
         "potential_v": 2.98,
+        "charge_mah": -0.02,
         "instrument_time_s": 4711.0,
     }
     assert all(md["purpose"] == "test" for md in (cycling, transfer, tilts))
+    custody.register(WIRE.name, parent=CELL.name)
+    assert custody.state(WIRE.name).harvest == tilts["harvest"]
 
 
-def test_a_person_may_do_something_before_each_phase(calls: list[Any]) -> None:
+def test_a_person_may_do_something_before_each_phase(
+    calls: list[Any], custody: CustodyRecord
+) -> None:
     heard: list[str] = []
 
     def before(phase: str) -> MsgGenerator[None]:
@@ -131,7 +156,7 @@ def test_a_person_may_do_something_before_each_phase(calls: list[Any]) -> None:
         heard.append(phase)
         yield from bps.null()
 
-    run(before_phase=before)
+    run(before_phase=before, custody=custody)
 
     assert heard == list(PHASES)
 

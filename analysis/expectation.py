@@ -4,21 +4,31 @@
 same, so that the two can't drift apart.
 """
 
-from typing import Any, Final, NamedTuple
+from functools import cached_property
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cryoline.analysis.one_tilt import one_tilt
-from cryoline.analysis.projector import (
-    LANES,
-    em,
+from cryoline.analysis.blocks import (
+    aligned,
+    blocks_of,
     for_each_block,
-    from_blocks,
+    from_tiles,
+    to_blocks,
+    to_tiles,
+)
+from cryoline.analysis.lanes import LANES
+from cryoline.analysis.one_tilt import along_detector, one_tilt
+from cryoline.analysis.patches import (
+    PADDING,
+    VOXELS,
+    Patches,
+    find_patches,
     sensitivity,
     tiles_of,
-    to_blocks,
 )
+from cryoline.analysis.projector import em
 
 __all__ = ["Convergence", "Expectation"]
 
@@ -56,20 +66,17 @@ class Expectation:
         self.shape = shape
         self.pixels = pixels
         self._threads = threads
-        plane = support[:, :, None] if support.ndim == 2 else support
-        self._plane = np.ascontiguousarray(plane.any(axis=2))
+        self._support = support[:, :, None] if support.ndim == 2 else support
+        self._plane = np.ascontiguousarray(self._support.any(axis=2))
         self._tiles = tiles_of(self._plane)
-        self._allowed: NDArray[np.float32] = np.broadcast_to(plane, shape[1:]).astype(
-            np.float32
-        )
-        self._per_element = -(-shape[3] // LANES)
-        self._weight = np.zeros(shape[:3], np.float32)
+        self._per_element = blocks_of(shape[3])
         self._angles_rad: NDArray[np.float64] = np.empty(0)
         self._exposure: NDArray[np.float32] = np.empty((shape[0], 0), np.float32)
         self._counts = self._room(0)
         self._background = self._room(0)
         self._net = np.zeros(shape[0])
-        self._blocks = self._evenly(np.zeros(shape[0]))
+        blocks = shape[0] * self._per_element
+        self._blocks = aligned((blocks, len(self._tiles), VOXELS, LANES))
         self._iterations = 0
         self.convergence = Convergence(0, 0, float("nan"), float("nan"))
 
@@ -81,7 +88,7 @@ class Expectation:
     @property
     def volume(self) -> NDArray[np.float32]:
         """(element, z, x, y), counts per voxel and unit of exposure; a copy."""
-        return from_blocks(self._blocks, self.shape[3])
+        return from_tiles(self._blocks, self._tiles, self.shape)
 
     def extend(
         self,
@@ -110,14 +117,24 @@ class Expectation:
         for tilt in range(angles_rad.size):
             self._net += counts[:, tilt].sum(axis=(1, 2), dtype=float)
             self._net -= background[:, tilt].sum(axis=(1, 2), dtype=float)
-        for weight, gain in zip(self._weight, exposure, strict=True):
-            sensitivity(
-                np.ascontiguousarray(gain),
-                self.pixels,
-                np.cos(angles_rad),
-                np.sin(angles_rad),
-                weight,
-            )
+        for name in ("_patches", "_weight"):
+            self.__dict__.pop(name, None)
+
+    @cached_property
+    def _patches(self) -> Patches:
+        """Those of the tilts so far; made when they are first asked for."""
+        return find_patches(self._plane, self._tiles, self.pixels, self._angles_rad)
+
+    @cached_property
+    def _weight(self) -> NDArray[np.float32]:
+        """(element, tile, voxel), counts that a unit in a voxel would give in all."""
+        shape = (self.shape[0], self.tilts, self.pixels + PADDING)
+        gain = np.zeros(shape, np.float32)
+        gain[:, :, 1 : 1 + self.pixels] = self._exposure[:, :, None]
+        weight = np.zeros((self.shape[0], len(self._tiles), VOXELS), np.float32)
+        for flat, seen in zip(gain.reshape(self.shape[0], -1), weight, strict=True):
+            sensitivity(flat, self._patches, seen)
+        return weight
 
     def begin(self, start: NDArray[np.float32] | None = None) -> None:
         """Begin with a volume (element, z, x, y), or with one that is even.
@@ -125,19 +142,19 @@ class Expectation:
         The even one holds as many counts as were measured above the background.
         """
         if start is None:
-            seen = (self._weight[..., None] * self._allowed).sum(
-                axis=(1, 2, 3), dtype=float
-            )
+            each = np.broadcast_to(self._support, self.shape[1:]).sum(axis=2)
+            slices = to_tiles(each[None, :, :, None].astype(np.float32), self._tiles)
+            seen = (self._weight * slices[..., 0]).sum(axis=(1, 2), dtype=float)
             level = np.maximum(self._net, 1.0) / np.maximum(seen, 1e-30)
             self._blocks = self._evenly(level)
         else:
-            self._blocks = to_blocks(start * self._allowed)
+            self._blocks = to_tiles(start * self._support, self._tiles)
         self._iterations = 0
 
     def iterate(self, n_iter: int) -> None:
         """Take n_iter steps on all tilts."""
         tilts = self.tilts
-        cosines, sines = np.cos(self._angles_rad), np.sin(self._angles_rad)
+        patches, weight = self._patches, self._weight
         reports = np.zeros((len(self._blocks), 3))
 
         def work(block: int) -> None:
@@ -147,10 +164,8 @@ class Expectation:
                 self._counts[block, :tilts],
                 self._background[block, :tilts],
                 self._exposure[element],
-                self._weight[element],
-                self._tiles,
-                cosines,
-                sines,
+                weight[element],
+                patches,
                 n_iter,
                 reports[block],
             )
@@ -161,7 +176,9 @@ class Expectation:
     def step_on_last(self, strength: float) -> None:
         """Take one step on the tilt that came last, on it alone."""
         tilt = self.tilts - 1
-        angle = float(self._angles_rad[tilt])
+        angles_rad = self._angles_rad[tilt:]
+        order = along_detector(self._tiles, float(angles_rad[0]))
+        patches = find_patches(self._plane, self._tiles[order], self.pixels, angles_rad)
         reports = np.zeros((len(self._blocks), 3))
 
         def work(block: int) -> None:
@@ -171,9 +188,8 @@ class Expectation:
                 self._background[block, tilt],
                 float(self._exposure[block // self._per_element, tilt]),
                 strength,
-                self._plane,
-                float(np.cos(angle)),
-                float(np.sin(angle)),
+                order,
+                patches,
                 reports[block],
             )
 
@@ -192,8 +208,9 @@ class Expectation:
 
     def _room(self, tilts: int) -> NDArray[np.float32]:
         blocks = self.shape[0] * self._per_element
-        return np.zeros((blocks, tilts, self.pixels, LANES), np.float32)
+        return aligned((blocks, tilts, self.pixels, LANES))
 
     def _evenly(self, level: NDArray[np.float64]) -> NDArray[np.float32]:
-        even: Any = level.astype(np.float32)[:, None, None, None] * self._allowed
-        return to_blocks(even)
+        """Return blocks with the level of each element where there may be something."""
+        even = level.astype(np.float32)[:, None, None, None] * self._support
+        return to_tiles(np.broadcast_to(even, self.shape), self._tiles)

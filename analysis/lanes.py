@@ -1,10 +1,13 @@
-"""A row of LANES numbers of one voxel, held in vector registers over all its tilts.
+"""The inner loops of the projector: rows of LANES numbers, held in vector registers.
 
 numba turns plain loops over such rows into code that must expect its arrays to
-overlap, and writes each sum back to memory after each tilt. So the inner loops of the
-projector are written here in the compiler's own terms; nothing else is.
+overlap, and writes each sum back to memory after each voxel. So these two loops are
+written here in the compiler's own terms; nothing else is. They walk through the
+patches of one tile (`patches`), and see flat arrays that begin on a line of the cache.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
 from llvmlite import ir
@@ -12,165 +15,136 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-__all__ = ["LANES", "collect", "renew", "spread"]
+__all__ = ["LANES", "collect", "spread"]
 
 LANES: Final = 64
 """Numbers in a row: four registers of 512 bits, or eight of 256."""
+
 _WIDTH: Final = 16
 _PARTS: Final = LANES // _WIDTH
-_FLOAT: Final = ir.FloatType()
-_VECTOR: Final = ir.VectorType(_FLOAT, _WIDTH)
-_ALIGN: Final = 4
+_VECTOR: Final = ir.VectorType(ir.FloatType(), _WIDTH)
 _INDEX: Final = ir.IntType(64)
+_LINE: Final = 64
 
 
 @intrinsic
-def spread(typing_context, out, where, left, right, volume, first, stride, voxels):  # type: ignore[no-untyped-def]
-    """Add rows of the volume, weighted, to two rows of one tilt each.
+def spread(  # type: ignore[no-untyped-def]
+    typing_context, out, tile, rows, others, sizes, voxels, shares, second,
+    patch, end, entry,
+):  # fmt: skip
+    """Add the rows of a tile's voxels, weighted, to the rows of two tilts at a time.
 
-    out[where[j] : + LANES] += left[j] * row j, and right[j] * row j to the next LANES
-    numbers; row j is volume[first + j * stride : + LANES], all arrays flat. Two rows of
-    out are held in registers while the voxels go to them, or move on by one.
+    out: of all tilts, flat; tile: of its voxels, flat
+    rows .. second: as in `Patches`; patch, end, entry: which of them are the tile's
+
+    For each of the two tilts, two sums stay in registers while its row stays: of what
+    falls on this row and the next, and of the next's part. Their difference is the
+    row's, and the second begins the next row.
     """
-    number = types.intp
-    signature = types.void(out, where, left, right, volume, number, number, number)
+    signature, arrays = _signature(
+        (out, tile, rows, others, sizes, voxels, shares, second)
+    )
 
     def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
-        out, where, left, right, volume = _data(context, builder, signature, args)
-        here = cgutils.alloca_once_value(builder, builder.load(where))
-        low, high = _registers(builder), _registers(builder)
+        data = _data(context, builder, signature, args)
+        out, tile, sizes, voxels = data[0], data[1], data[4], data[5]
+        sides = [
+            _side(builder, table, weights, _row(builder, table, args[arrays]))
+            for table, weights in zip(data[2:4], data[6:], strict=True)
+        ]
 
-        def fetch(registers: Any, begin: Any) -> None:
-            for register, number in zip(
-                registers, _load(builder, out, begin), strict=True
-            ):
-                builder.store(number, register)
+        def close(before: Any, both: Any, right: Any) -> list[Any]:
+            """Add to the row that ends; return what belongs to the next."""
+            rest = [builder.load(number) for number in right]
+            pairs = zip(both, rest, strict=True)
+            own = [builder.fsub(builder.load(sums), part) for sums, part in pairs]
+            _add(builder, out, before, own)
+            return rest
 
-        def put(registers: Any, begin: Any) -> None:
-            for part, register in enumerate(registers):
-                pointer = _pointer(builder, out, begin, part)
-                builder.store(builder.load(register), pointer, align=_ALIGN)
-
-        fetch(low, builder.load(here))
-        fetch(high, _next(builder, builder.load(here)))
-        with cgutils.for_range(builder, args[7]) as loop:
-            place, before = (
-                builder.load(builder.gep(where, [loop.index])),
-                builder.load(here),
-            )
-            with builder.if_then(builder.icmp_signed("!=", place, before)):
-                put(low, before)
-                is_next = builder.icmp_signed("==", place, _next(builder, before))
-                with builder.if_else(is_next) as (on_by_one, elsewhere):
-                    with on_by_one:
-                        for one, other in zip(low, high, strict=True):
-                            builder.store(builder.load(other), one)
-                    with elsewhere:
-                        put(high, _next(builder, before))
-                        fetch(low, place)
-                fetch(high, _next(builder, place))
-                builder.store(place, here)
-            begin = builder.add(args[5], builder.mul(loop.index, args[6]))
-            row = _load(builder, volume, begin)
-            for weights, registers in ((left, low), (right, high)):
-                weight = _same(
-                    builder, builder.load(builder.gep(weights, [loop.index]))
-                )
-                for register, number in zip(registers, row, strict=True):
-                    total = _fma(builder, weight, number, builder.load(register))
-                    builder.store(total, register)
-        put(low, builder.load(here))
-        put(high, _next(builder, builder.load(here)))
+        with _patches(builder, args[arrays:]) as (patch, entry):
+            for table, _, last, both, right in sides:
+                row, before = _row(builder, table, patch), builder.load(last)
+                with builder.if_then(builder.icmp_signed("!=", row, before)):
+                    rest = close(before, both, right)
+                    _put(builder, both, rest)
+                    _put(builder, right, _zeros())
+                    builder.store(row, last)
+                    follows = _next(builder, before)
+                    is_apart = builder.icmp_signed("!=", row, follows)
+                    with builder.if_then(is_apart, likely=False):
+                        _add(builder, out, follows, rest)
+                        _put(builder, both, _zeros())
+            with _voxels(builder, sizes, patch, entry, voxels) as (index, place):
+                numbers = _load(builder, tile, place)
+                for _, weights, _, both, right in sides:
+                    share = _same(builder, weights, index)
+                    for number, one, two in zip(numbers, both, right, strict=True):
+                        builder.store(builder.fadd(builder.load(one), number), one)
+                        part = _fma(builder, share, number, builder.load(two))
+                        builder.store(part, two)
+        for _, _, last, both, right in sides:
+            before = builder.load(last)
+            rest = close(before, both, right)
+            _add(builder, out, _next(builder, before), rest)
         return context.get_dummy_value()
 
     return signature, generate
 
 
 @intrinsic
-def collect(typing_context, out, first, where, left, right, rows, tilts):  # type: ignore[no-untyped-def]
-    """Write the weighted sum of two neighbouring rows of each tilt.
+def collect(  # type: ignore[no-untyped-def]
+    typing_context, tile, out, rows, others, sizes, voxels, shares, second,
+    patch, end, entry,
+):  # fmt: skip
+    """Add the weighted rows of all tilts to those of a tile's voxels: the adjoint.
 
-    out[first : first + LANES] = sum over the tilts a of left[a] * rows[where[a] : +
-    LANES] and right[a] * the next LANES numbers, all arrays flat.
+    Arguments as those of `spread`; ``out`` is read. Two rows of a tilt, the first and
+    how far the second is from it, stay in registers while they stay the same.
     """
-    signature = types.void(out, types.intp, where, left, right, rows, types.intp)
+    signature, arrays = _signature(
+        (tile, out, rows, others, sizes, voxels, shares, second)
+    )
 
     def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
-        out, where, left, right, rows = _data(context, builder, signature, args)
-        sums = _registers(builder)
-        with cgutils.for_range(builder, args[6]) as loop:
-            place = builder.load(builder.gep(where, [loop.index]))
-            for weights, begin in (
-                (left, place),
-                (right, _next(builder, place)),
-            ):
-                weight = _same(
-                    builder, builder.load(builder.gep(weights, [loop.index]))
-                )
-                for total, number in zip(
-                    sums, _load(builder, rows, begin), strict=True
-                ):
-                    builder.store(
-                        _fma(builder, weight, number, builder.load(total)), total
-                    )
-        for part, total in enumerate(sums):
-            pointer = _pointer(builder, out, args[1], part)
-            builder.store(builder.load(total), pointer, align=_ALIGN)
+        data = _data(context, builder, signature, args)
+        tile, out, sizes, voxels = data[0], data[1], data[4], data[5]
+        nowhere = ir.Constant(_INDEX, -1)
+        sides = [
+            _side(builder, table, weights, nowhere)
+            for table, weights in zip(data[2:4], data[6:], strict=True)
+        ]
+        with _patches(builder, args[arrays:]) as (patch, entry):
+            for table, _, last, low, rise in sides:
+                row = _row(builder, table, patch)
+                is_new = builder.icmp_signed("!=", row, builder.load(last))
+                with builder.if_then(is_new):
+                    one = _load(builder, out, row)
+                    two = _load(builder, out, _next(builder, row))
+                    pairs = zip(one, two, strict=True)
+                    _put(builder, low, one)
+                    _put(builder, rise, [builder.fsub(b, a) for a, b in pairs])
+                    builder.store(row, last)
+            level = [
+                builder.fadd(builder.load(one), builder.load(two))
+                for one, two in zip(sides[0][3], sides[1][3], strict=True)
+            ]
+            with _voxels(builder, sizes, patch, entry, voxels) as (index, place):
+                numbers = level
+                for _, weights, _, _, rise in sides:
+                    share = _same(builder, weights, index)
+                    numbers = [
+                        _fma(builder, share, builder.load(slope), number)
+                        for slope, number in zip(rise, numbers, strict=True)
+                    ]
+                _add(builder, tile, place, numbers)
         return context.get_dummy_value()
 
     return signature, generate
 
 
-@intrinsic
-def renew(typing_context, out, where, left, right, ratio, first, old, rows, report):  # type: ignore[no-untyped-def]
-    """Multiply rows by a weighted sum of two neighbouring rows, past the caches.
-
-    out[where[j] : + LANES] = row j of old * (left[j] * ratio[first : + LANES] +
-    right[j] * the next LANES numbers), all arrays flat, for the first ``rows`` of old.
-    Adds the squares of what changed and of what came to report[: 2 * LANES]. ``out``
-    must lie on a multiple of 64 bytes: it is not read, nor kept in a cache.
-    """
-    number = types.intp
-    signature = types.void(out, where, left, right, ratio, number, old, number, report)
-
-    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
-        out, where, left, right, ratio, old, report = _data(
-            context, builder, signature, args
-        )
-        low = _load(builder, ratio, args[5])
-        high = _load(builder, ratio, _next(builder, args[5]))
-        start = ir.Constant(_INDEX, 0)
-        moved, there = _registers(builder), _registers(builder)
-        bypass = builder.module.add_metadata([ir.Constant(ir.IntType(32), 1)])
-        with cgutils.for_range(builder, args[7]) as loop:
-            place = builder.load(builder.gep(where, [loop.index]))
-            one, two = (
-                _same(builder, builder.load(builder.gep(weights, [loop.index])))
-                for weights in (left, right)
-            )
-            begin = builder.mul(loop.index, ir.Constant(_INDEX, LANES))
-            for part, was in enumerate(_load(builder, old, begin)):
-                factor = _fma(builder, two, high[part], builder.fmul(one, low[part]))
-                new = builder.fmul(was, factor)
-                off = builder.fsub(new, was)
-                for sums, value in ((moved, off), (there, new)):
-                    total = _fma(builder, value, value, builder.load(sums[part]))
-                    builder.store(total, sums[part])
-                store = builder.store(
-                    new, _pointer(builder, out, place, part), align=4 * _WIDTH
-                )
-                store.set_metadata("nontemporal", bypass)
-        for sums, begin in ((moved, start), (there, _next(builder, start))):
-            before = _load(builder, report, begin)
-            for part, total in enumerate(sums):
-                builder.store(
-                    builder.fadd(before[part], builder.load(total)),
-                    _pointer(builder, report, begin, part),
-                    align=_ALIGN,
-                )
-        return context.get_dummy_value()
-
-    return signature, generate
+def _signature(arrays: tuple[Any, ...]) -> tuple[Any, int]:
+    """Return that of these arrays and three numbers, and how many arrays there are."""
+    return types.void(*arrays, *3 * (types.intp,)), len(arrays)
 
 
 def _data(context: Any, builder: Any, signature: Any, args: Any) -> list[Any]:
@@ -182,36 +156,87 @@ def _data(context: Any, builder: Any, signature: Any, args: Any) -> list[Any]:
     ]
 
 
+def _side(builder: Any, table: Any, weights: Any, row: Any) -> tuple[Any, ...]:
+    """Return what belongs to one of two tilts: tables, the row it is on, two rows."""
+    place = cgutils.alloca_once_value(builder, row)
+    return table, weights, place, _registers(builder), _registers(builder)
+
+
+@contextmanager
+def _patches(builder: Any, numbers: Any) -> Iterator[tuple[Any, Any]]:
+    """Loop over the patches first .. end; give each, and where its entry is kept."""
+    first, end, entry = numbers
+    here = cgutils.alloca_once_value(builder, entry)
+    one = ir.Constant(_INDEX, 1)
+    with cgutils.for_range_slice(builder, first, end, one) as (patch, _):
+        yield patch, here
+
+
+@contextmanager
+def _voxels(
+    builder: Any, sizes: Any, patch: Any, entry: Any, voxels: Any
+) -> Iterator[tuple[Any, Any]]:
+    """Loop over a patch's voxels; give the entry of each, and where its row begins."""
+    size = builder.zext(builder.load(builder.gep(sizes, [patch])), _INDEX)
+    first = builder.load(entry)
+    with cgutils.for_range(builder, size) as loop:
+        index = builder.add(first, loop.index)
+        yield index, _row(builder, voxels, index)
+    builder.store(builder.add(first, size), entry)
+
+
+def _row(builder: Any, table: Any, index: Any) -> Any:
+    """Return where a row begins whose number is in a table, of whatever integers."""
+    row = builder.zext(builder.load(builder.gep(table, [index])), _INDEX)
+    return builder.mul(row, ir.Constant(_INDEX, LANES))
+
+
+def _next(builder: Any, row: Any) -> Any:
+    return builder.add(row, ir.Constant(_INDEX, LANES))
+
+
+def _zeros() -> list[Any]:
+    return _PARTS * [ir.Constant(_VECTOR, _WIDTH * [0.0])]
+
+
 def _registers(builder: Any) -> list[Any]:
     """Return what the compiler keeps in registers: a row of zeros."""
-    zero = ir.Constant(_VECTOR, [0.0] * _WIDTH)
     row = [cgutils.alloca_once(builder, _VECTOR) for _ in range(_PARTS)]
-    for register in row:
-        builder.store(zero, register)
+    _put(builder, row, _zeros())
     return row
 
 
-def _next(builder: Any, place: Any) -> Any:
-    return builder.add(place, ir.Constant(_INDEX, LANES))
+def _put(builder: Any, registers: Any, numbers: Any) -> None:
+    for register, number in zip(registers, numbers, strict=True):
+        builder.store(number, register)
 
 
-def _pointer(builder: Any, array: Any, first: Any, part: int) -> Any:
-    index = builder.add(first, ir.Constant(_INDEX, part * _WIDTH))
+def _pointer(builder: Any, array: Any, row: Any, part: int) -> Any:
+    index = builder.add(row, ir.Constant(_INDEX, part * _WIDTH))
     return builder.bitcast(builder.gep(array, [index]), _VECTOR.as_pointer())
 
 
-def _load(builder: Any, array: Any, first: Any) -> list[Any]:
+def _load(builder: Any, array: Any, row: Any) -> list[Any]:
     return [
-        builder.load(_pointer(builder, array, first, part), align=_ALIGN)
+        builder.load(_pointer(builder, array, row, part), align=_LINE)
         for part in range(_PARTS)
     ]
 
 
-def _same(builder: Any, number: Any) -> Any:
-    """Return a vector whose numbers are all this one."""
+def _add(builder: Any, array: Any, row: Any, numbers: Any) -> None:
+    """Add to a row in memory."""
+    for part, number in enumerate(numbers):
+        pointer = _pointer(builder, array, row, part)
+        total = builder.fadd(builder.load(pointer, align=_LINE), number)
+        builder.store(total, pointer, align=_LINE)
+
+
+def _same(builder: Any, array: Any, index: Any) -> Any:
+    """Return a vector whose numbers are all array[index]."""
+    number = builder.load(builder.gep(array, [index]))
     empty = ir.Constant(_VECTOR, ir.Undefined)
     first = builder.insert_element(empty, number, ir.Constant(ir.IntType(32), 0))
-    mask = ir.Constant(ir.VectorType(ir.IntType(32), _WIDTH), [0] * _WIDTH)
+    mask = ir.Constant(ir.VectorType(ir.IntType(32), _WIDTH), _WIDTH * [0])
     return builder.shuffle_vector(first, empty, mask)
 
 

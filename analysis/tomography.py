@@ -16,19 +16,20 @@ from typing import Final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from cryoline.analysis.blocks import (
+    aligned,
+    for_each_block,
+    from_blocks,
+    from_tiles,
+    to_blocks,
+    to_tiles,
+)
 from cryoline.analysis.errors import KernelInputError
 from cryoline.analysis.expectation import Convergence, Expectation
 from cryoline.analysis.guided import GuideSettings, guided_em
-from cryoline.analysis.projector import (
-    LANES,
-    PADDING,
-    back,
-    for_each_block,
-    forward,
-    from_blocks,
-    tiles_of,
-    to_blocks,
-)
+from cryoline.analysis.lanes import LANES
+from cryoline.analysis.patches import PADDING, VOXELS, find_patches, tiles_of
+from cryoline.analysis.projector import back, forward
 from cryoline.analysis.tomography_input import (
     background_of,
     exposure_of,
@@ -87,18 +88,19 @@ def project(
     values = with_element("volume", volume, _VOLUME, negative=True)
     angles = radians(angles_deg)
     _, nz, nx, slices = values.shape
-    tiles = tiles_of(np.ones((nz, nx), bool))
-    blocks = to_blocks(values)
-    pixels = width or nx
-    shape = (len(blocks), angles.size, pixels + PADDING, LANES)
-    padded = np.zeros(shape, np.float32)
-    cosines, sines = np.cos(angles), np.sin(angles)
+    support = np.ones((nz, nx), bool)
+    tiles, pixels = tiles_of(support), width or nx
+    patches = find_patches(support, tiles, pixels, angles)
+    blocks = to_tiles(values, tiles)
+    rows = pixels + PADDING
+    padded = aligned((len(blocks), angles.size * rows, LANES))
 
     def work(block: int) -> None:
-        forward(blocks[block], tiles, cosines, sines, padded[block])
+        forward(blocks[block], patches, padded[block])
 
     for_each_block(work, range(len(blocks)), threads)
-    return _like(volume, from_blocks(padded[:, :, 1 : 1 + pixels], slices))
+    projections = padded.reshape(-1, angles.size, rows, LANES)[:, :, 1 : 1 + pixels]
+    return _like(volume, from_blocks(projections, slices))
 
 
 def backproject(
@@ -121,16 +123,17 @@ def backproject(
             f"a volume of {slices} slices doesn't fit projections of "
             f"{values.shape[3]}; y is the same in both"
         )
-    tiles = tiles_of(np.ones((nz, nx), bool))
+    support = np.ones((nz, nx), bool)
+    tiles, pixels = tiles_of(support), values.shape[2]
+    patches = find_patches(support, tiles, pixels, angles)
     padded = to_blocks(np.pad(values, ((0, 0), (0, 0), (1, PADDING - 1), (0, 0))))
-    blocks = np.zeros((len(padded), nz, nx, LANES), np.float32)
-    cosines, sines = np.cos(angles), np.sin(angles)
+    blocks = aligned((len(padded), len(tiles), VOXELS, LANES))
 
     def work(block: int) -> None:
-        back(padded[block], tiles, cosines, sines, blocks[block])
+        back(padded[block].reshape(-1, LANES), patches, blocks[block])
 
     for_each_block(work, range(len(blocks)), threads)
-    return _like(projections, from_blocks(blocks, slices))
+    return _like(projections, from_tiles(blocks, tiles, (len(values), nz, nx, slices)))
 
 
 def mlem(

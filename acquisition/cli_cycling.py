@@ -199,14 +199,20 @@ def _run(
 def _show(forecast: "CyclingForecast", reference: str) -> None:
     bound = "" if forecast.duration_is_exact else "at most "
     hours = forecast.duration_s / 3600
-    OUT.print(f"  duration: {bound}{hours:.4g} h ({hours / 24:.3g} d)")
+    duration = f"{bound}{hours:.4g} h ({hours / 24:.3g} d)"
+    if forecast.open_steps:
+        steps = ", ".join(map(str, forecast.open_steps))
+        duration += f" without what the cell alone ends (step {steps})"
+        duration += "; give until_duration_s, mass or capacity"
+    OUT.print(f"  duration: {duration}", soft_wrap=True)
+    charges = []
     if forecast.charge_mah is None:
-        charge = "not bounded: give mass or capacity, or until_charge_mah"
-    else:
-        charge = f"at most {forecast.charge_mah:.4g} mAh by set currents"
+        charges.append("not bounded: give mass or capacity, or until_charge_mah")
+    elif forecast.charge_mah or not forecast.sweeps:
+        charges.append(f"at most {forecast.charge_mah:.4g} mAh by set currents")
     if forecast.sweeps:
-        charge += f"; {forecast.sweeps} sweeps pass what the cell takes"
-    OUT.print(f"  charge: {charge}")
+        charges.append(f"what the cell takes in {forecast.sweeps} sweeps")
+    OUT.print(f"  charge: {'; '.join(charges)}")
     currents = ", ".join(_amperes(a) for a in forecast.currents_a) or "none is set"
     OUT.print(f"  currents: {currents}")
     ranges = ", ".join(_amperes(a) for a in forecast.ranges_a) or "none"

@@ -32,6 +32,9 @@ class CyclingForecast:
     duration_s: float
     duration_is_exact: bool
     """Else at most; by the electrode's capacity where nothing else bounds a step."""
+    open_steps: tuple[int, ...]
+    """Indices of steps that the cell alone ends: nobody can say when. With any, the
+    duration is that of the others."""
     charge_mah: float | None
     """Passed both ways by currents that are set, at most; None if no bound is known."""
     sweeps: int
@@ -82,8 +85,11 @@ def forecast_program(
     is_exact = lowered.harvest is None
     sweeps = half_cycles = points = 0
     last_way, last_v = 0.0, potential_v
-    for step in _walk(lowered):
+    open_steps: set[int] = set()
+    for index, step in _walk(lowered):
         found = _on_paper(step, lowered, last_v, capacity_mah)
+        if found.duration_s is None:
+            open_steps.add(index)
         step_s = found.duration_s or 0.0
         duration_s += step_s
         is_exact = is_exact and found.is_exact
@@ -101,6 +107,7 @@ def forecast_program(
     return CyclingForecast(
         duration_s=duration_s,
         duration_is_exact=is_exact,
+        open_steps=tuple(sorted(open_steps)),
         charge_mah=charge_mah,
         sweeps=sweeps,
         half_cycles=half_cycles,
@@ -171,8 +178,8 @@ def _held(step: ConstantVoltage) -> _OnPaper:
     )
 
 
-def _walk(program: Program) -> Iterator[Step]:
-    """Yield the steps in the order in which they run, loops unrolled."""
+def _walk(program: Program) -> Iterator[tuple[int, Step]]:
+    """Yield the steps, with their indices, in the order in which they run."""
     passes = dict.fromkeys(range(len(program.steps)), 1)
     index = runs = 0
     while index < len(program.steps):
@@ -189,7 +196,7 @@ def _walk(program: Program) -> Iterator[Step]:
                 raise ProtocolError(
                     f"the loops run more than {_RUNS_MAX} steps; lower a cycle_count"
                 )
-            yield step
+            yield index, step
         index += 1
 
 

@@ -273,7 +273,10 @@ def test_a_forecast_bounds_time_and_charge_by_the_electrode() -> None:
     assert not forecast.duration_is_exact
     assert forecast.charge_mah == pytest.approx(2 * 0.7158)
     assert forecast.ranges_a == (1e-3,)
-    assert forecast_program(found.program(CELL)).charge_mah is None
+    assert forecast.open_steps == ()
+    unbounded = forecast_program(found.program(CELL))
+    assert unbounded.charge_mah is None
+    assert unbounded.open_steps == (0, 1)
 
 
 @pytest.mark.parametrize(

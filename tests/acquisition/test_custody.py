@@ -145,6 +145,22 @@ def test_flag_found_out_later_reaches_the_children_made_since(record) -> None:
     assert after.as_of_s > before.as_of_s
 
 
+def test_child_inherits_the_harvest_before_it_was_made_and_no_later_one(record) -> None:
+    state = {"state": "delithiated", "potential_v": 1.5, "instrument_time_s": 1.0}
+    first = state | {"cycle_number": 1, "cycling_run": "a"}
+    later = state | {"cycle_number": 36, "cycling_run": "b"}
+    record.harvest("nw-01", first)
+    record.harvest("nw-01", first)
+    record.register("needle-1", parent="nw-01")
+    record.harvest("nw-01", later)
+    record.register("needle-2", parent="nw-01")
+    assert record.state("needle-1").harvest == first
+    assert record.state("nw-01").harvest == record.state("needle-2").harvest == later
+    assert record.state("needle-2").block()["harvest"]["cycle_number"] == 36
+    assert len([r for r in record.history("nw-01") if r.kind == "place"]) == 2
+    assert "harvest" not in record.state("nw-02").block()
+
+
 def test_specimen_has_one_parent(record) -> None:
     record.register("needle-1", parent="nw-01")
     record.register("needle-1")

@@ -84,7 +84,8 @@ class RunAlarms:
     """Picks the alarms out of one derived run's documents, and puts them in the outbox.
 
     A file that was imported is nobody's emergency: its alarms are in the derived run
-    and are not sent.
+    and are not sent. Nor are those of points that a run before this one has collected:
+    that one's have been.
     """
 
     def __init__(self, outbox: AlarmOutbox, key: str) -> None:
@@ -100,7 +101,8 @@ class RunAlarms:
         elif name == "descriptor" and doc["name"] == STREAM:
             self._descriptor = doc["uid"]
         elif name == "event" and doc["descriptor"] == self._descriptor:
-            if "imported_file" in self._start:
+            is_told = "continues" in self._start and doc["time"] < self._start["time"]
+            if is_told or "imported_file" in self._start:
                 return
             self._outbox.put(
                 {

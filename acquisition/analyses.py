@@ -65,6 +65,9 @@ class Analysis:
     """Returns what takes the raw run's documents."""
     warm_up: Callable[[], object] | None = None
     """Compiles what would else be compiled within the first run."""
+    is_of_program: bool = False
+    """Whether a run that continues another's program is analysed from the program's
+    beginning: its documents are preceded by the points of the runs before."""
 
 
 ANALYSES: Final = (
@@ -73,6 +76,7 @@ ANALYSES: Final = (
         ANALYSIS_VERSION,
         lambda outlet: CyclingRouter(outlet.emit, original_key=outlet.original_key),
         live.warm_up,
+        is_of_program=True,
     ),
     Analysis(
         EdsMapsRouter.quantity,

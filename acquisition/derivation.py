@@ -14,6 +14,7 @@ from cryoline.acquisition.derived_journal import DerivedJournal
 from cryoline.acquisition.errors import JournalError
 from cryoline.acquisition.layout import DataLayout
 from cryoline.acquisition.path_map import PathMap
+from cryoline.acquisition.program_journals import points_before
 from cryoline.acquisition.result_files import RESULT_FILE, ResultFiles
 from cryoline.acquisition.run_key import derived_key
 
@@ -83,6 +84,9 @@ class Derivation:
         """Analyse one document of the raw run; what it gave is on disk at the end."""
         with self._journal.together():
             self._take(name, doc)
+            if name == "start" and self.analysis.is_of_program:
+                for earlier in points_before(self._layout.raw_journal, doc):
+                    self._take(*earlier)
         self._tell()
 
     def close(self) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 from cryoline.acquisition.errors import CryolineError
 from cryoline.acquisition.journal_reader import read_documents
 from cryoline.acquisition.layout import DataLayout
+from cryoline.acquisition.program_journals import points_before, runs_before
 from cryoline.plugins import registry
 from cryoline.plugins.cycling_table import CyclingTable
 
@@ -70,7 +71,8 @@ def table_of_run(layout: DataLayout, key: str) -> CyclingTable:
 def read_run(layout: DataLayout, key: str) -> tuple[CyclingTable, bool]:
     """Return a run's points, as far as they have come, and whether it has ended.
 
-    Raises CryolineError if there is no such run, or it has no points.
+    Those of a run that continues another begin where the program did. Raises
+    CryolineError if there is no such run, it has no points, or the run before is gone.
     """
     path = layout.raw_journal / f"{key}.jsonl"
     if not path.is_file():
@@ -78,29 +80,51 @@ def read_run(layout: DataLayout, key: str) -> tuple[CyclingTable, bool]:
         near = difflib.get_close_matches(key, known, n=1, cutoff=0.4)
         hint = f"did you mean {near[0]!r}?" if near else "there is no run at all"
         raise CryolineError(f"{layout.raw_journal}: no run {key!r}; {hint}")
-    start: Mapping[str, Any] = {}
-    prefixes: dict[str, str] = {}
-    pages: list[Mapping[str, Any]] = []
+    documents = read_documents(path)
+    _, start = next(documents, ("", {}))
+    pages = _Pages()
+    for name, doc in points_before(layout.raw_journal, start):
+        pages.take(name, doc)
     ended = False
-    for name, doc in read_documents(path):
-        if name == "start":
-            start = doc
-        elif name == "descriptor" and doc.get("name") == "points":
-            prefixes[doc["uid"]] = _prefix(doc["data_keys"])
-        elif name in ("event", "event_page") and doc["descriptor"] in prefixes:
-            pages.append(_unprefixed(doc, prefixes[doc["descriptor"]], name))
-        elif name == "stop":
-            ended = True
-    if not pages:
+    for name, doc in documents:
+        pages.take(name, doc)
+        ended = ended or name == "stop"
+    if not pages.found:
         raise CryolineError(
             f"run {key}: has no cycling points (a stream 'points' with potential, "
             "current and charge); only cycling runs can be exported"
         )
-    return _table(path, start, pages), ended
+    first = [run.start for run in runs_before(layout.raw_journal, start)]
+    return _table(path, start, pages.found, [*first, start][0]["time"]), ended
+
+
+class _Pages:
+    """The points of a run and of those that it continues, in their order."""
+
+    def __init__(self) -> None:
+        self.found: list[Mapping[str, Any]] = []
+        self._prefixes: dict[str, str] = {}
+        self._run = ""
+        self._before = 0  # the runs before this one each count from 1, too
+        self._highest = 0
+
+    def take(self, name: str, doc: Mapping[str, Any]) -> None:
+        if name == "descriptor" and doc.get("name") == "points":
+            self._prefixes[doc["uid"]] = _prefix(doc["data_keys"])
+            if doc["run_start"] != self._run:
+                self._run, self._before = doc["run_start"], self._highest
+        elif name in ("event", "event_page") and doc["descriptor"] in self._prefixes:
+            page = _unprefixed(doc, self._prefixes[doc["descriptor"]], name)
+            numbers = self._before + np.asarray(page["seq_num"])
+            self._highest = max([self._highest, *numbers.tolist()])
+            self.found.append({**page, "seq_num": numbers})
 
 
 def _table(
-    path: Path, start: Mapping[str, Any], pages: list[Mapping[str, Any]]
+    path: Path,
+    start: Mapping[str, Any],
+    pages: list[Mapping[str, Any]],
+    began_s: float,
 ) -> CyclingTable:
     # Of rows that were taken twice, the last counts.
     numbers = np.concatenate([page["seq_num"] for page in pages])
@@ -114,7 +138,7 @@ def _table(
     began = imported.get("started")
     started = None if began is None else datetime.fromisoformat(began)
     if not imported:
-        started = datetime.fromtimestamp(start["time"], tz=UTC)
+        started = datetime.fromtimestamp(began_s, tz=UTC)
     return CyclingTable(
         **{of: column(name, kind) for name, (of, kind) in _COLUMNS.items()},
         source=str(path),

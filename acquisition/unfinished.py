@@ -11,6 +11,7 @@ from bluesky.utils import Msg
 from cryoline.acquisition.errors import JournalError
 from cryoline.acquisition.journal_format import decode_line
 from cryoline.acquisition.journal_recovery import is_closed
+from cryoline.acquisition.program_journals import runs_of_program
 
 __all__ = ["KeptProgram", "find_program", "install"]
 
@@ -38,31 +39,24 @@ def find_program(directory: Path, uid: str) -> KeptProgram | None:
     Raises JournalError if points between its runs are missing: the journals of
     another directory may have them.
     """
-    found = sorted(
-        (
-            (start["time"], path, start)
-            for path in directory.glob("*.jsonl")
-            if (start := _start_of(path, uid)) is not None
-        ),
-        key=lambda item: item[0],
-    )
+    found = runs_of_program(directory, uid)
     if not found:
         return None
     next_point = 0
-    for _, path, _ in found:
-        for first, count in _pages(path):
+    for run in found:
+        for first, count in _pages(run.path):
             if first != next_point:
                 raise JournalError(
-                    f"{path}: holds points from {first} of program {uid}, and "
+                    f"{run.path}: holds points from {first} of program {uid}, and "
                     f"{next_point} was to come; the run before is missing or damaged"
                 )
             next_point += count
     return KeptProgram(
         uid=uid,
-        start=found[-1][2],
-        runs=tuple(start["uid"] for _, _, start in found),
+        start=found[-1].start,
+        runs=tuple(run.start["uid"] for run in found),
         next_point=next_point,
-        is_open=any(not is_closed(path) for _, path, _ in found),
+        is_open=any(not is_closed(run.path) for run in found),
     )
 
 
@@ -73,18 +67,6 @@ def install(engine: Any, directory: Path) -> None:
 
 async def _find(directory: Path, msg: Msg) -> KeptProgram | None:
     return find_program(directory, *msg.args)
-
-
-def _start_of(path: Path, uid: str) -> dict[str, Any] | None:
-    """Return a journal's start document if it is of this program."""
-    with path.open("rb") as journal:
-        line = journal.readline()
-    if uid.encode() not in line or not line.endswith(b"\n"):
-        return None
-    name, doc = decode_line(line)
-    program = doc.get("program")
-    is_of_it = name == "start" and isinstance(program, dict) and program["uid"] == uid
-    return doc if is_of_it else None
 
 
 def _pages(path: Path) -> Iterator[tuple[int, int]]:

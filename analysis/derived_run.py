@@ -11,6 +11,9 @@ __all__ = ["FLAG", "INTEGER", "TIME", "Column", "DerivedRun", "Emit"]
 
 Emit = Callable[[str, dict[str, Any]], None]
 
+_KEPT: Final = ("specimen", "ancestors", "technique", "imported_file", "continues")
+"""What a derived run says of its raw run beside its uid."""
+
 _NAMESPACE: Final = uuid.UUID("a4bf0c5e-1b0c-5d0e-9a5c-0f5e7c1d2b36")
 
 
@@ -60,11 +63,7 @@ class DerivedRun:
             "quantity": quantity,
             "analysis_version": version,
             "parameters": dict(parameters),
-            **{
-                key: raw_start[key]
-                for key in ("specimen", "ancestors", "technique", "imported_file")
-                if key in raw_start
-            },
+            **{key: raw_start[key] for key in _KEPT if key in raw_start},
         }
         if original_key is not None:
             start["original_key"] = original_key

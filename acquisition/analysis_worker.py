@@ -172,6 +172,13 @@ class AnalysisWorker:
         names = {key, *run.names}
         state: RunState = "failed" if names & self._failed.keys() else "done"
         self._states[key] = state
+        if left_out := sum(run.dropped.values()):
+            _log.warning(
+                "run %s: %d live picture(s) were left out to keep up; every row and "
+                "every kept array is there",
+                key,
+                left_out,
+            )
         _log.info("run %s: %s", key, state)
 
     def _renew_state(self, *, at_once: bool = False) -> None:

@@ -270,6 +270,17 @@ def test_harvest_ends_early_and_only_after_its_step() -> None:
     assert bench.run.failure == ""
 
 
+def test_a_delithiation_that_is_there_already_counts_for_the_harvest() -> None:
+    up = ConstantCurrent(current_a=1e-3, until_potential_v=1.2)
+    down = ConstantCurrent(current_a=-1e-3, until_potential_v=1.0)
+    wanted = Harvest(after_step=0, cycle_count=1)
+    bench = Bench(program(up, down, harvest=wanted))
+
+    assert bench.run.reading.potential_v > 1.2
+    assert bench.run.ended  # nothing was driven
+    assert bench.run.failure == ""
+
+
 @pytest.mark.parametrize("after", [0, 1])
 def test_retention_is_of_the_charge_in_the_direction_of_the_step_that_has_ended(
     after: int,

@@ -198,9 +198,9 @@ def _check_is_free(potentiostat: ProgramRunner) -> MsgGenerator[None]:
         name = potentiostat.name
         uid = yield from bps.rd(potentiostat.program_uid)
         raise PlanRefused(
-            f"{name}: a program is running; wait for its end, go on with it "
-            f"(resume_program({name}), if it is {uid} of yours), or stop it: "
-            f"{name}.stop()"
+            f"{name}: a program is running ({uid}); wait for its end, or choose "
+            f"another channel. If it is yours, go on with it (cryoline resume {name}, "
+            f"or resume_program({name})), or stop it: {name}.stop()"
         )
 
 

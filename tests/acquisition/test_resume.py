@@ -229,7 +229,12 @@ def test_a_missing_run_in_between_is_said_and_not_papered_over(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"state": RUNNING}, "a program is running; wait for its end, go on with it"),
+        (
+            {"state": RUNNING, "program_uid": "a1b2"},
+            "pot: a program is running (a1b2); wait for its end, or choose another "
+            "channel. If it is yours, go on with it (cryoline resume pot, or "
+            "resume_program(pot)), or stop it: pot.stop()",
+        ),
         ({"contact": 0}, "no cell is connected; connect wafer-01"),
         ({"potential_v": 0.1}, "wafer-01 is at 0.1 V, and s0-1 starts at 1..3.2 V"),
         ({"scan_rate_max_mv_per_s": 0.1}, "0.2 mV/s is above 0.1 mV/s"),

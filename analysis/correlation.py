@@ -8,7 +8,18 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
 
+from cryoline.analysis.correlation_sums import (
+    faded,
+    parts_at,
+    slid,
+    sums_of_cells,
+    weighed,
+)
+from cryoline.analysis.fourier_sums import AROUND, FourierSum, newton
+
 __all__ = ["Match", "fade"]
+
+Place = NDArray[np.float64]
 
 _TAPER: Final = 0.125
 """[A] assumption: this part of each edge fades out, lest the frame be matched."""
@@ -27,6 +38,12 @@ _SIGNIFICANT: Final = 3.0
 
 _AS_HIGH: Final = 3.0
 """Standard deviations within which two correlations count as equal."""
+
+_REACH: Final = 6
+"""Whole pixels that `Match.step` looks at on each side."""
+
+_DARK: Final = 0.01
+"""Of a window: what lies there can come from the other edge of the image."""
 
 
 def fade(size: int) -> NDArray[np.float64]:
@@ -47,165 +64,198 @@ class Match:
        can't be matched.
     3. The correlation is divided by what the window sees of the second, lest a
        brighter place draw it.
+
+    one, two: (y, x) float32, of brightness about 1
+    starts: where in each of them the part of ``shape`` begins that is compared
     """
 
-    def __init__(self, one: NDArray[np.float64], two: NDArray[np.float64]) -> None:
-        fades = [fade(n) for n in one.shape]
-        window = np.outer(*fades)
-        self._shape = one.shape
-        self._area = float(window.sum())
-        faded = [(im - (im * window).sum() / self._area) * window for im in (one, two)]
-        self._qy, self._qx = fft.fftfreq(one.shape[0]), fft.rfftfreq(one.shape[1])
-        # A column of a half spectrum stands for two, but for the outer ones.
-        self._modes = np.full((self._qy.size, self._qx.size), 2.0)
-        self._modes[:, 0] = 1.0
-        self._is_even = one.shape[1] % 2 == 0
-        if self._is_even:
-            self._modes[:, -1] = 1.0
-        first, second = (fft.rfft2(im) for im in faded)
-        coherence = self._shared_part(first, second)
+    def __init__(
+        self,
+        one: NDArray[np.float32],
+        two: NDArray[np.float32],
+        starts: tuple[tuple[int, int], tuple[int, int]],
+        shape: tuple[int, int],
+    ) -> None:
+        self._shape = shape
+        self._fades = tuple(fade(n) for n in shape)
+        whole = tuple(np.ones(n) for n in shape)
+        first, second, plain = (
+            fft.rfft2(faded(image, start, windows), overwrite_x=True)
+            for image, start, windows in (
+                (one, starts[0], self._fades),
+                (two, starts[1], self._fades),
+                (two, starts[1], whole),
+            )
+        )
+        coherence = _coherence(first, second, shape)
         self.is_shared = bool(coherence.any())
         weight = 2 * coherence / (1 + coherence)
-        filtered = fft.rfft2(two - two.mean()) * weight
-        frame = np.conj(np.outer(fft.fft(fades[0]), fft.rfft(fades[1])))
-        scale = self._modes / one.size
-        self._shared = np.conj(first) * filtered * scale
-        self._faded = np.conj(first) * second * weight * scale
-        self._mean = frame * filtered * scale
-        square = fft.irfft2(filtered, one.shape) ** 2
-        self._square = frame * fft.rfft2(square) * scale
+        cells, _ = _cells(*shape)
+        # As one pass over the three: the filtered second image, and both correlations.
+        shared, self._faded = weighed(first, second, plain, cells, weight)
+        self._shared = FourierSum(shared, shape)
+        self._filtered = fft.irfft2(plain, shape)
+        self._squared = np.square(self._filtered)
+        reach = _REACH + 1
+        mean, square = (
+            slid(image, self._fades, reach) for image in (self._filtered, self._squared)
+        )
+        self._seen = self._spread(mean, square)
 
     @classmethod
     def of(
-        cls, one: NDArray[np.float64], two: NDArray[np.float64], by: NDArray[np.intp]
+        cls, one: NDArray[np.float32], two: NDArray[np.float32], by: NDArray[np.intp]
     ) -> "Match | None":
-        """Return the match of what both show, or None if they share nothing."""
-        views = _overlap(one, two, by)
-        match = None if views is None else cls(*views)
-        return match if match is not None and match.is_shared else None
+        """Return the match of what both show, or None if they share nothing.
 
-    def best(
-        self, place: NDArray[np.float64], offsets: NDArray[np.float64]
-    ) -> NDArray[np.float64]:
-        """Return the best shift among ``place`` + all pairs of offsets, px."""
-        match = self._at(place[0] + offsets, place[1] + offsets)
+        by: whole pixels (y, x) that the second is moved back
+        """
+        sides = list(zip(one.shape, by.tolist(), strict=True))
+        if any(n - abs(d) < max(8, _SMALLEST_OVERLAP * n) for n, d in sides):
+            return None
+        # Of a length that the Fourier transform likes.
+        rows, columns = (fft.prev_fast_len(n - abs(d), real=True) for n, d in sides)
+        starts = [
+            (n - abs(d) - size) // 2
+            for (n, d), size in zip(sides, (rows, columns), strict=True)
+        ]
+        (y, x), (down, across) = starts, by.tolist()
+        match = cls(
+            one,
+            two,
+            (
+                (y + max(0, -down), x + max(0, -across)),
+                (y + max(0, down), x + max(0, across)),
+            ),
+            (rows, columns),
+        )
+        return match if match.is_shared else None
+
+    def step(self) -> Place:
+        """Return the best whole pixels, 0 to 6 on each side."""
+        offsets = np.arange(-_REACH, _REACH + 1.0)
+        match = self._shared.around(np.zeros(2), offsets)
+        match /= np.sqrt(self._seen[1:-1, 1:-1])
         top = np.unravel_index(np.argmax(match), match.shape)
-        return np.asarray(place + offsets[list(top)], float)
+        return np.asarray(offsets[list(top)])
 
-    def ridge(self, place: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
+    def is_near(self, step: Place) -> bool:
+        """Whether a shift brings from one edge to the other only what is dark there."""
+        return all(
+            abs(by) < _REACH and np.all(window[: int(abs(by))] < _DARK)
+            for by, window in zip(step, self._fades, strict=True)
+        )
+
+    def top(self, step: Place) -> Place:
+        """Return the best shift, in parts of a pixel, next to the best whole pixels."""
+        # What the window sees varies slowly: it need not be looked at so far off.
+        shared = self._shared.around(step, AROUND)
+        best = np.unravel_index(np.argmax(shared), shared.shape)
+        return newton(self._logarithm, step + AROUND[list(best)], AROUND[-1] / 4)
+
+    def errors(self, place: Place) -> tuple[Place, Place]:
+        """Return the standard error (y, x), px, of a shift, and the noise around it.
+
+        At the best shift the slope of the correlation is 0, a sum of parts that
+        cancel: their squares tell how far it could be off, and the curvature, what
+        shift that is. What doesn't match there is also as large as what matches
+        elsewhere by chance: the noise, as a part of the correlation, of what varies
+        along each axis; the rest neither helps nor disturbs.
+        """
+        total, curvature, slope, odd = parts_at(self._faded, place, self._shape)
+        error = np.full(2, math.inf)
+        known = curvature > 0
+        error[known] = np.sqrt(slope[known]) / curvature[known]
+        return error, np.sqrt(odd) / total
+
+    def ridge(self, place: Place, axis: int, noise: float) -> Place:
         """Return the offsets along an axis that match as well, within the noise.
 
-        0 is always one of them. What doesn't match at the best place is as large as
-        what matches elsewhere by chance; but what hardly varies along the axis
-        neither helps nor disturbs.
+        0 is always one of them.
         """
-        reach = self._shape[axis] // 4
-        offsets = np.arange(-reach, reach + 1.0)
-        places = [place[:1], place[1:]]
-        places[axis] = place[axis] + offsets
-        match = self._at(*places).ravel()
-        q = (self._qy[:, None], self._qx[None, :])[axis]
-        odd = (self._turned(place).imag * (np.abs(q) > 1.5 / self._shape[axis])) ** 2
-        noise = math.sqrt(float(odd.sum())) / float(self._turned(place).real.sum())
+        size = self._shape[axis]
+        reach = size // 4
+        offsets = np.arange(-reach, reach + 1)
+        whole = np.rint(place).astype(int)
+        other = np.roll(self._fades[1 - axis], whole[1 - axis])
+        axes = "yx,x->y" if axis == 0 else "yx,y->x"
+        window = np.conj(fft.rfft(self._fades[axis]))
+        mean, square = (
+            fft.irfft(window * fft.rfft(np.einsum(axes, image, other)), size)
+            for image in (self._filtered, self._squared)
+        )
+        match = self._shared.along(place, axis)[offsets]
+        match /= np.sqrt(self._spread(mean, square)[(offsets + whole[axis]) % size])
         as_high = match > (1 - _AS_HIGH * noise) * match[reach]
         as_high[reach] = True
         return np.asarray(offsets[as_high], float)
 
-    def _at(
-        self, down: NDArray[np.float64], across: NDArray[np.float64]
-    ) -> NDArray[np.float64]:
-        """Return the match at all pairs of shifts along y and along x."""
-        rows = np.exp(2j * np.pi * np.outer(down, self._qy))
-        columns = np.exp(2j * np.pi * np.outer(self._qx, across))
-        spectra = (self._shared, self._mean, self._square)
-        if down.size > across.size:
-            sums = [rows @ (spectrum @ columns) for spectrum in spectra]
-        else:
-            sums = [(rows @ spectrum) @ columns for spectrum in spectra]
-        shared, mean, square = (values.real for values in sums)
-        seen = np.maximum(square - mean**2 / self._area, 1e-30)
-        match: NDArray[np.float64] = shared / np.sqrt(seen)
-        return match
+    def _spread(self, mean: Place, square: Place) -> Place:
+        """Return how much the window sees to vary, from sums over it."""
+        area = math.prod(float(window.sum()) for window in self._fades)
+        return np.maximum(square - mean**2 / area, 1e-30)
 
-    def _turned(self, place: NDArray[np.float64]) -> NDArray[np.complex128]:
-        """Return the parts of the correlation as they meet at a place."""
-        turn = np.exp(2j * np.pi * (place[0] * self._qy[:, None] + place[1] * self._qx))
-        return np.asarray(self._faded * turn)
+    def _seen_at(self, place: Place) -> tuple[float, Place, Place]:
+        """Return what the window sees, and its slopes: parabolas through pixels."""
+        whole = np.clip(np.rint(place), -_REACH, _REACH)
+        (i, j), (down, across) = whole.astype(int) + _REACH, place - whole
+        y, x = (
+            np.array(
+                [
+                    [at * (at - 1) / 2, 1 - at**2, at * (at + 1) / 2],
+                    [at - 0.5, -2 * at, at + 0.5],
+                    [1.0, -2.0, 1.0],
+                ]
+            )
+            for at in (down, across)
+        )
+        sums = y @ self._seen[i : i + 3, j : j + 3] @ x.T
+        slope = np.array([sums[1, 0], sums[0, 1]])
+        curvature = np.array([[sums[2, 0], sums[1, 1]], [sums[1, 1], sums[0, 2]]])
+        return float(sums[0, 0]), slope, curvature
 
-    def standard_error(self, place: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the standard error (y, x), px, of a shift found at ``place``.
+    def _logarithm(self, place: Place) -> tuple[float, Place, Place]:
+        """Return the logarithm of the match, and its slopes."""
+        value, slope, curvature = self._shared.slopes(place)
+        if value <= 0:
+            return -math.inf, np.zeros(2), np.eye(2)  # no top here
+        seen, seen_slope, seen_curvature = self._seen_at(place)
+        one, two = slope / value, seen_slope / seen
+        return (
+            math.log(value) - math.log(seen) / 2,
+            one - two / 2,
+            curvature / value
+            - np.outer(one, one)
+            - (seen_curvature / seen - np.outer(two, two)) / 2,
+        )
 
-        There the slope of the correlation is 0, a sum of parts that cancel: their
-        squares tell how far it could be off, and the curvature, what shift that is.
-        """
-        parts = self._turned(place)
-        errors = np.full(2, math.inf)
-        for axis, q in enumerate((self._qy[:, None], self._qx[None, :])):
-            curvature = float((parts.real * (2 * np.pi * q) ** 2).sum())
-            slope = math.sqrt(float(((parts.imag * 2 * np.pi * q) ** 2).sum()))
-            if curvature > 0:
-                errors[axis] = slope / curvature
-        return errors
 
-    def _shared_part(
-        self, first: NDArray[np.complex128], second: NDArray[np.complex128]
-    ) -> NDArray[np.float64]:
-        """Return the coherence of two spectra, 0 to 1, of each ring and sector.
+def _coherence(
+    first: NDArray[np.complex64], second: NDArray[np.complex64], shape: tuple[int, int]
+) -> Place:
+    """Return the coherence of two spectra, 0 to 1, of each ring and sector.
 
-        Where it is lost in noise, the finer rings of that sector count as lost too.
-        """
-        place, count = _cells(*first.shape, self._is_even)
-
-        def summed(values: NDArray[np.float64]) -> NDArray[np.float64]:
-            weighted = (values * self._modes).ravel()
-            total = np.bincount(place.ravel(), weighted, count.size)
-            return np.asarray(total, float)
-
-        together = summed((np.conj(first) * second).real)
-        power = summed(np.abs(first) ** 2) * summed(np.abs(second) ** 2)
-        coherence = together / np.sqrt(np.maximum(power, 1e-300))
-        lost = (coherence < _SIGNIFICANT / np.sqrt(count)).reshape(-1, _SECTORS)
-        # The innermost ring is too small to say so.
-        lost[0] = coherence[:_SECTORS] <= 0
-        coherence[np.logical_or.accumulate(lost, axis=0).ravel()] = 0.0
-        shared: NDArray[np.float64] = coherence[place]
-        return shared
+    Where it is lost in noise, the finer rings of that sector count as lost too.
+    """
+    cells, count = _cells(*shape)
+    together, *powers = sums_of_cells(first, second, cells, count.size, shape[1])
+    coherence = together / np.sqrt(np.maximum(powers[0] * powers[1], 1e-300))
+    lost = (coherence < _SIGNIFICANT / np.sqrt(count)).reshape(-1, _SECTORS)
+    # The innermost ring is too small to say so.
+    lost[0] = coherence[:_SECTORS] <= 0
+    coherence[np.logical_or.accumulate(lost, axis=0).ravel()] = 0.0
+    return np.asarray(coherence)
 
 
 @lru_cache(maxsize=4)
-def _cells(
-    rows: int, columns: int, even: bool
-) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+def _cells(rows: int, columns: int) -> tuple[NDArray[np.uint16], Place]:
     """Return the ring and sector of each part of a half spectrum, and their sizes."""
-    qy = fft.fftfreq(rows)[:, None]
-    qx = np.arange(columns) / (2 * columns - 1 - even)
-    width = _RING_MODES / min(rows, 2 * columns - 1 - even)
+    qy, qx = fft.fftfreq(rows)[:, None], fft.rfftfreq(columns)
+    width = _RING_MODES / min(rows, columns)
     rings = max(1, int(0.5 / width))
     ring = np.minimum((np.hypot(qy, qx) / width).astype(int), rings - 1)
     angle = np.arctan2(np.abs(qy), qx) / (np.pi / 2)
     sector = np.minimum((angle * _SECTORS).astype(int), _SECTORS - 1)
-    place = np.asarray(ring * _SECTORS + sector, np.intp)
-    half = np.bincount(place.ravel(), minlength=rings * _SECTORS).astype(float)
-    return place, np.maximum(2 * half, 1.0)
-
-
-def _overlap(
-    one: NDArray[np.float64], two: NDArray[np.float64], by: NDArray[np.intp]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
-    """Return what both images show if the second is moved back by whole pixels."""
-    sides = list(zip(one.shape, by.tolist(), strict=True))
-    if any(n - abs(d) < max(8, _SMALLEST_OVERLAP * n) for n, d in sides):
-        return None
-    # Of a length that the Fourier transform likes.
-    sizes = [fft.prev_fast_len(n - abs(d), real=True) for n, d in sides]
-    starts = [
-        (n - abs(d) - size) // 2 for (n, d), size in zip(sides, sizes, strict=True)
-    ]
-    first, second = (
-        tuple(
-            slice(start + max(0, sign * d), start + max(0, sign * d) + size)
-            for (_, d), start, size in zip(sides, starts, sizes, strict=True)
-        )
-        for sign in (-1, 1)
-    )
-    return one[first], two[second]
+    cells = np.asarray(ring * _SECTORS + sector, np.uint16)
+    half = np.bincount(cells.ravel(), minlength=rings * _SECTORS).astype(float)
+    return cells, np.maximum(2 * half, 1.0)

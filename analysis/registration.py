@@ -12,15 +12,14 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import fft, ndimage
 
 from cryoline.analysis.correlation import Match, fade
+from cryoline.analysis.correlation_sums import faded
 from cryoline.analysis.errors import KernelInputError
+from cryoline.analysis.fourier_sums import levelled
 
 __all__ = ["Shift", "shift"]
 
 _ATTEMPTS: Final = 8
 """Comparisons of what two images both show, until the whole pixels stay."""
-
-_REACH: Final = 6
-"""Pixels around the last shift that each of them looks at."""
 
 _LONG_PX: Final = 8
 """[A] assumption: a longer peak is a ridge, on which noise alone makes the maximum."""
@@ -31,8 +30,8 @@ _LEAST_OVERLAP: Final = 0.25
 _SMOOTH_PX: Final = 2.0
 """[A] assumption: width of the filter under which whole pixels are found first."""
 
-_FIRST_STEP: Final = 10
-"""Points a pixel at which the peak is looked for before its last place is."""
+_BINNED: Final = 128
+"""Pixels of a side, from which on squares of four are enough under that filter."""
 
 
 class Shift(NamedTuple):
@@ -80,7 +79,7 @@ def shift(
     Raises KernelInputError if shapes differ or a value is not finite. An image with
     nothing in it gives confidence 0.
     """
-    one, two = _image("reference", reference), _image("image", image)
+    one, two = levelled("reference", reference), levelled("image", image)
     if one.shape != two.shape:
         raise KernelInputError(
             f"reference {one.shape} and image {two.shape} differ; give the same field"
@@ -96,42 +95,28 @@ def shift(
         match = Match.of(one, two, whole)
         if match is not None:
             break
+    step = np.zeros(2)
     for _ in range(_ATTEMPTS):
         if match is None:
             return _NOTHING
-        step = match.best(np.zeros(2), np.arange(-_REACH, _REACH + 1.0))
-        if not step.any():
+        step = match.step()
+        if match.is_near(step):
             break
         whole = whole + step.astype(int)
+        step = np.zeros(2)
         match = Match.of(one, two, whole)
     if match is None:
         return _NOTHING
-    part = np.zeros(2)
-    for points, reach in _zooms(upsample):
-        part = match.best(part, np.arange(-reach, reach + 1) / points)
+    part = match.top(step)
     place = whole + np.round(part * upsample) / upsample
-    sigma = match.standard_error(part)
+    sigma, noise = match.errors(part)
     for axis in range(2):
-        ridge = match.ridge(part, axis) + place[axis]
+        ridge = match.ridge(part, axis, noise[axis]) + place[axis]
         if np.ptp(ridge) > _LONG_PX:
             sigma[axis] = np.ptp(ridge) / 4
             place[axis] = ridge[np.argmin(np.abs(ridge))]
     (y, x), (sigma_y, sigma_x) = place.tolist(), sigma.tolist()
     return Shift((y, x / stretch), confidence, (sigma_y, sigma_x / stretch))
-
-
-def _image(name: str, values: ArrayLike) -> NDArray[np.float64]:
-    image = np.asarray(values, float)
-    if image.ndim != 2 or min(image.shape) < 8:
-        raise KernelInputError(
-            f"{name} of shape {image.shape}: give an image (y, x) of 8 pixels or more"
-        )
-    if not np.isfinite(image).all():
-        raise KernelInputError(
-            f"{name}: {np.count_nonzero(~np.isfinite(image))} of {image.size} values "
-            "are not finite; mend dead pixels first"
-        )
-    return image
 
 
 def _stretch(reference_deg: float, tilt_deg: float) -> float:
@@ -143,7 +128,7 @@ def _stretch(reference_deg: float, tilt_deg: float) -> float:
     return math.cos(math.radians(reference_deg)) / math.cos(math.radians(tilt_deg))
 
 
-def _stretched(image: NDArray[np.float64], factor: float) -> NDArray[np.float64]:
+def _stretched(image: NDArray[np.float32], factor: float) -> NDArray[np.float32]:
     """Return the image stretched along x about its middle; its size stays."""
     if factor == 1.0:
         return image
@@ -151,33 +136,37 @@ def _stretched(image: NDArray[np.float64], factor: float) -> NDArray[np.float64]
     middle = (columns - 1) / 2
     source = np.clip((np.arange(columns) - middle) / factor + middle, 0, columns - 1)
     left = np.minimum(source.astype(int), columns - 2)
-    right = source - left
-    stretched: NDArray[np.float64] = (
+    right = (source - left).astype(np.float32)
+    stretched: NDArray[np.float32] = (
         image[:, left] * (1 - right) + image[:, left + 1] * right
     )
     return stretched
 
 
 def _whole_pixels(
-    one: NDArray[np.float64], two: NDArray[np.float64]
+    one: NDArray[np.float32], two: NDArray[np.float32]
 ) -> tuple[NDArray[np.intp], float]:
     """Return a first shift (y, x), and how far its correlation stands out.
 
     What is joined to the peak above half its height belongs to it: along a wire, the
     correlation is a ridge.
     """
-    window = np.outer(*[fade(n) for n in one.shape])
-    spectra = [
-        fft.rfft2((im - np.average(im, weights=window)) * window) for im in (one, two)
-    ]
+    by = 2 if min(one.shape) >= _BINNED else 1
+    one, two = (_binned(image) if by == 2 else image for image in (one, two))
+    fades = tuple(fade(n) for n in one.shape)
+    spectra = [fft.rfft2(faded(image, (0, 0), fades)) for image in (one, two)]
     squares = fft.fftfreq(one.shape[0])[:, None] ** 2 + fft.rfftfreq(one.shape[1]) ** 2
-    smooth = np.exp(-((2 * np.pi * _SMOOTH_PX) ** 2) * squares)
-    plane = fft.irfft2(np.conj(spectra[0]) * spectra[1] * smooth, one.shape)
+    smooth = np.exp(-((2 * np.pi * _SMOOTH_PX / by) ** 2) * squares)
+    product = np.conj(spectra[0]) * spectra[1] * smooth.astype(np.float32)
+    plane = fft.irfft2(product, one.shape)
     # By how much of the frames overlaps: else a wire that fills them stays in place.
-    overlap = fft.irfft2(np.abs(fft.rfft2(window)) ** 2, one.shape)
-    plane = fft.fftshift(plane / np.maximum(overlap, _LEAST_OVERLAP * overlap.max()))
+    overlap = np.outer(
+        *(fft.irfft(np.abs(fft.rfft(window)) ** 2, window.size) for window in fades)
+    )
+    plane /= np.maximum(overlap, _LEAST_OVERLAP * overlap.max())
+    plane = fft.fftshift(plane)
     top = np.unravel_index(np.argmax(plane), plane.shape)
-    place = np.array(top) - np.array(plane.shape) // 2
+    place = by * (np.array(top) - np.array(plane.shape) // 2)
     highest = float(plane[top])
     if highest <= 0:
         return place, 0.0
@@ -187,8 +176,8 @@ def _whole_pixels(
     return place, float(np.clip(1 - second / highest, 0, 1))
 
 
-def _zooms(upsample: int) -> list[tuple[int, int]]:
-    """Return (points a pixel, points on each side) of the steps of the search."""
-    if upsample <= _FIRST_STEP:
-        return [(upsample, upsample)]
-    return [(_FIRST_STEP, _FIRST_STEP), (upsample, -(-upsample // _FIRST_STEP))]
+def _binned(image: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the sums of squares of four pixels; what is left over is cut."""
+    rows, columns = (n // 2 * 2 for n in image.shape)
+    pairs = image[:rows:2, :columns] + image[1:rows:2, :columns]
+    return np.asarray(pairs[:, ::2] + pairs[:, 1::2])

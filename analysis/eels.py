@@ -64,7 +64,8 @@ class FitStatus(IntEnum):
 class PlasmonFit:
     """One plasmon a spectrum; all of the spectra's shape without the channel.
 
-    NaN where `status` is not `FitStatus.FITTED`; of the zero loss, where there is none.
+    NaN where `status` is not `FitStatus.FITTED`; of the zero loss, where there is none
+    (deconvolved: it is 0, and sharp).
     Errors are one standard deviation by counting, at the limit of Cramer and Rao.
     """
 
@@ -105,6 +106,7 @@ def fit_plasmon(
     window_ev: tuple[float, float] = (9.0, 24.0),
     search_ev: float = 5.0,
     readout_sigma: float = 0.0,
+    deconvolved: bool = False,
     threads: int = 1,
 ) -> PlasmonFit:
     """Fit the plasmon of each spectrum by maximum likelihood under Poisson noise.
@@ -122,6 +124,10 @@ def fit_plasmon(
         has one at 19, SiO2 at 22 eV)
     search_ev: the zero loss is looked for within so much of 0
     readout_sigma: the camera's own noise, counts; values below 0 need one
+    deconvolved: the spectra lie at 0, and have neither blur nor plural losses worth
+        mention (taken out, or a thin specimen in a sharp beam): step 2 is all that is
+        done, of the bare profile on a level. Errors hold for counts, which what comes
+        out of `richardson_lucy` are no more.
     A spectrum's bits depend neither on the others nor on the number of threads.
     Raises KernelInputError if lengths differ, the axis does not rise evenly or does not
     reach 0, counts are negative or not finite, or no spectrum has a zero loss.
@@ -134,12 +140,14 @@ def fit_plasmon(
     low_ev, high_ev = interval_of("window_ev", window_ev)
     counts = counts_of("spectra", spectra, least=-8.0 * noise)
     axis = axis_of(energy_ev, counts.shape[-1])
-    if not (low_ev > 0 and 0 < search_ev < low_ev):
+    if deconvolved:
+        search_ev = 0.0  # as the loops know it
+    if not (low_ev > 0 and 0 <= search_ev < low_ev and (deconvolved or search_ev > 0)):
         raise KernelInputError(
             f"search_ev {search_ev:g} and window_ev from {low_ev:g} eV: the zero loss "
             "has to be looked for below the plasmon, both above 0"
         )
-    if np.count_nonzero(np.abs(axis) < search_ev) < 5:
+    if not deconvolved and np.count_nonzero(np.abs(axis) < search_ev) < 5:
         raise KernelInputError(
             f"energy_ev: {axis[0]:g} to {axis[-1]:g} eV holds no zero loss within "
             f"{search_ev:g} eV of 0; shift the axis"

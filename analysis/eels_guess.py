@@ -1,12 +1,20 @@
 """Where a fit of an energy-loss spectrum begins."""
 
 import math
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numba import njit
 
-__all__ = ["FWHM_PER_SIGMA", "SIGNIFICANT", "guess_plasmon", "guess_zero_loss"]
+from cryoline.analysis.eels_loops import EXACT_ORDER
+
+__all__ = [
+    "FWHM_PER_SIGMA",
+    "SIGNIFICANT",
+    "guess_plasmon",
+    "guess_zero_loss",
+    "means_of",
+]
 
 SIGNIFICANT: Final = 5.0
 """Standard deviations below which there is nothing to fit."""
@@ -15,7 +23,7 @@ FWHM_PER_SIGMA: Final = math.sqrt(8.0 * math.log(2.0))
 """Of a Gaussian."""
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**EXACT_ORDER)
 def guess_zero_loss(counts, energy_ev, search_ev, noise, theta):  # type: ignore[no-untyped-def]
     """Guess the zero loss from the highest channel near 0; False if none stands out."""
     first = np.searchsorted(energy_ev, -search_ev)
@@ -45,30 +53,53 @@ def guess_zero_loss(counts, energy_ev, search_ev, noise, theta):  # type: ignore
     return True
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def guess_plasmon(counts, x, step_ev, theta):  # type: ignore[no-untyped-def]
-    """Guess a plasmon from running means over 1 eV."""
+@njit(**EXACT_ORDER)
+def means_of(counts, x, many, mean_counts, mean_x) -> Any:  # type: ignore[no-untyped-def]
+    """Write means of so many channels each, and where they lie; return their number.
+
+    Channels that are left over at the end are left out.
+    """
+    size = x.size // many
+    for j in range(size):
+        total = 0.0
+        for i in range(j * many, (j + 1) * many):
+            total += counts[i]
+        mean_counts[j] = total / many
+        mean_x[j] = 0.5 * (x[j * many] + x[(j + 1) * many - 1])
+    return size
+
+
+@njit(**EXACT_ORDER)
+def guess_plasmon(counts, x, step_ev, means, theta):  # type: ignore[no-untyped-def]
+    """Guess a plasmon from running means over 1 eV.
+
+    counts: a channel, of channels step_ev wide; x: where they lie, perhaps less densely
+    """
     size = x.size
-    reach = max(1, int(0.5 / step_ev))
-    means = np.empty(size)
+    apart_ev = x[1] - x[0]
+    reach = min(max(1, int(0.5 / apart_ev)), (size - 1) // 2)
     top = reach
+    total = 0.0
+    for k in range(reach):
+        total += counts[k]
     for i in range(size):
         low, high = max(0, i - reach), min(size, i + reach + 1)
-        total = 0.0
-        for k in range(low, high):
-            total += counts[k]
+        if i + reach < size:
+            total += counts[i + reach]
+        if low > 0:
+            total -= counts[low - 1]
         means[i] = total / (high - low)
     for i in range(reach, size - reach):
         if means[i] > means[top]:
             top = i
-    base = max(min(means[0], means[-1]), 0.0)
+    base = max(min(means[0], means[size - 1]), 0.0)
     half = 0.5 * (means[top] + base)
     left, right = top, top
     while left > 0 and means[left] > half:
         left -= 1
     while right < size - 1 and means[right] > half:
         right += 1
-    theta[0] = x[top]
-    theta[1] = min(max(x[right] - x[left], 2.0 * step_ev), 0.5 * x[top])
-    theta[2] = max(means[top] - base, 1e-3) * 0.5 * math.pi * theta[1] / step_ev
+    theta[1] = x[top]
+    theta[2] = min(max(x[right] - x[left], 2.0 * apart_ev), 0.5 * x[top])
+    theta[0] = max(means[top] - base, 1e-3) * 0.5 * math.pi * theta[2] / step_ev
     theta[3] = base + 1e-3

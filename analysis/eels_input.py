@@ -28,8 +28,8 @@ def counts_of(name: str, spectra: ArrayLike, *, least: float = 0.0) -> Array:
         raise KernelInputError(
             f"{name}: shape {np.shape(spectra)} holds no spectrum; give (..., channel)"
         )
-    wrong = ~np.isfinite(counts) | (counts < least)
-    if wrong.any():
+    if not (counts.min() >= least and counts.max() < np.inf):
+        wrong = ~np.isfinite(counts) | (counts < least)
         place = tuple(np.argwhere(wrong)[0].tolist())
         limit = "negative" if least == 0 else f"below {least:g} counts"
         raise KernelInputError(

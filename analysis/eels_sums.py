@@ -1,79 +1,79 @@
-"""Sums over channels, eight at once: the likelihood, and Fisher's information.
+"""Sums over channels, eight at once: the misfit, and Fisher's information.
 
 The compiler may take the terms of a sum in any order here, and here only. The order
 is the same for every spectrum of a length, so that results don't depend on others.
 """
 
-import math
-from typing import Final
-
 import numpy as np
 from numba import njit
 
-__all__ = ["deviance", "information"]
+from cryoline.analysis.eels_loops import ANY_ORDER
 
-_ORDER: Final = {"reassoc", "contract", "nsz"}
-_LOG_2: Final = math.log(2.0)
-_ROOT_2: Final = math.sqrt(2.0)
-_BIAS: Final = 1023
-_DIGITS: Final = (1 << 52) - 1
-_ONE: Final = _BIAS << 52
+__all__ = ["information", "misfit", "pearson"]
 
 
-@njit(cache=True, nogil=True, error_model="numpy", fastmath=_ORDER)
-def deviance(counts, expected, noise, rows):  # type: ignore[no-untyped-def]
-    """Return minus the log-likelihood but for a constant; infinite if impossible.
+@njit(**ANY_ORDER)
+def misfit(counts, noise, rows):  # type: ignore[no-untyped-def]
+    """Return squared distances, weighted; infinite if less than nothing is expected.
 
-    rows: (2, channels at least), written to. The logarithm is that of the mantissa, by
-    its series in (f - 1) / (f + 1) to 1e-15, and of the exponent.
+    noise: variance of the camera's own, counts^2
+    rows: as of `eels_climb.Work`
     """
-    size = expected.size
-    mean, log = rows[0], rows[1]
-    least = np.inf
-    for i in range(size):
-        mean[i] = expected[i] + noise
-        least = min(least, mean[i])
-    if not least > 1e-300:
-        return np.inf
-    bits = mean.view(np.int64)
-    for i in range(size):
-        log[i] = (bits[i] >> 52) - _BIAS
-        bits[i] = (bits[i] & _DIGITS) | _ONE
+    expected, weight = rows[0], rows[8]
     total = 0.0
-    for i in range(size):
-        high = mean[i] > _ROOT_2
-        f = 0.5 * mean[i] if high else mean[i]
-        s = (f - 1.0) / (f + 1.0)
-        q = s * s
-        series = 1 / 17 + q * (1 / 19 + q / 21)
-        series = 1 / 11 + q * (1 / 13 + q * (1 / 15 + q * series))
-        series = 1 / 5 + q * (1 / 7 + q * (1 / 9 + q * series))
-        value = 2.0 * s * (1.0 + q * (1 / 3 + q * series))
-        value += (log[i] + 1.0 if high else log[i]) * _LOG_2
-        total += expected[i] + noise - (counts[i] + noise) * value
+    impossible = 0
+    for i in range(counts.size):
+        off = counts[i] - expected[i]
+        total += weight[i] * off * off
+        impossible += expected[i] + noise <= 1e-300
+    return np.inf if impossible > 0 else total
+
+
+@njit(**ANY_ORDER)
+def information(counts, noise, many, rows, matrix, score):  # type: ignore[no-untyped-def]
+    """Sum Fisher's information (the lower half) and the score; return the misfit.
+
+    many: channels that each value is the mean of
+    rows: as of `eels_climb.Work`; the fourth parameter is a level, of slope 1
+    """
+    expected, one, two, three, weight = rows[0], rows[1], rows[2], rows[3], rows[8]
+    total = 0.0
+    s0 = s1 = s2 = s3 = 0.0
+    m00 = m10 = m11 = m20 = m21 = m22 = m30 = m31 = m32 = m33 = 0.0
+    for i in range(counts.size):
+        w = many / (expected[i] + noise)
+        weight[i] = w
+        off = counts[i] - expected[i]
+        total += w * off * off
+        a, b, c = one[i], two[i], three[i]
+        wa, wb, wc = w * a, w * b, w * c
+        s0 += wa * off
+        s1 += wb * off
+        s2 += wc * off
+        s3 += w * off
+        m00 += wa * a
+        m10 += wb * a
+        m11 += wb * b
+        m20 += wc * a
+        m21 += wc * b
+        m22 += wc * c
+        m30 += wa
+        m31 += wb
+        m32 += wc
+        m33 += w
+    score[0], score[1], score[2], score[3] = s0, s1, s2, s3
+    matrix[0, 0] = m00
+    matrix[1, 0], matrix[1, 1] = m10, m11
+    matrix[2, 0], matrix[2, 1], matrix[2, 2] = m20, m21, m22
+    matrix[3, 0], matrix[3, 1], matrix[3, 2], matrix[3, 3] = m30, m31, m32, m33
     return total
 
 
-@njit(cache=True, nogil=True, error_model="numpy", fastmath=_ORDER)
-def information(counts, expected, noise, slopes, rows, matrix, score):  # type: ignore[no-untyped-def]
-    """Sum Fisher's information (the lower half) and the score over channels.
-
-    slopes: (parameter, channels at least)
-    """
-    size = counts.size
-    weight, part = rows[0], rows[1]
-    for i in range(size):
-        weight[i] = 1.0 / (expected[i] + noise)
-    for j in range(score.size):
-        one = slopes[j]
-        total = 0.0
-        for i in range(size):
-            part[i] = one[i] * weight[i]
-            total += part[i] * (counts[i] - expected[i])
-        score[j] = total
-        for k in range(j + 1):
-            other = slopes[k]
-            total = 0.0
-            for i in range(size):
-                total += part[i] * other[i]
-            matrix[j, k] = total
+@njit(**ANY_ORDER)
+def pearson(counts, expected, readout, least):  # type: ignore[no-untyped-def]
+    """Return Pearson's chi2; no channel's variance is taken below least."""
+    total = 0.0
+    for i in range(counts.size):
+        off = counts[i] - expected[i]
+        total += off * off / max(expected[i] + readout, least)
+    return total

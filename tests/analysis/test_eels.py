@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import optimize, special
 
-from cryoline.analysis import eels_profiles, eels_sums
+from cryoline.analysis import eels_plural, eels_profiles, eels_sums
 from cryoline.analysis.eels import FitStatus, fit_plasmon
 from cryoline.analysis.errors import KernelInputError
 from cryoline.sim.eels_spectrum import LossSpecimen, expected_counts, record
@@ -145,10 +145,15 @@ def test_a_fit_is_that_of_scipy_with_the_same_weights() -> None:
 @pytest.mark.parametrize("n", [2, 3])
 @pytest.mark.parametrize("loss_ev", [3.0, 9.5, 14.0, 22.0, 27.7])
 def test_losses_to_several_plasmons_are_those_of_a_sum(loss_ev, n) -> None:
-    # One count of the plasmon and of the zero loss: the shapes alone, per 0.25 eV.
-    ours = eels_profiles.plural_losses(
-        eels_profiles.DRUDE, loss_ev + 0.25 * np.arange(3), 0.25, 14.0, 4.0, 1e-9, 1.0
-    )
+    def ours(counts):
+        """One electron of the zero loss: the shapes alone, per 0.25 eV."""
+        rows, nodes = np.zeros((9, 3)), np.empty((9, eels_plural.MOST_NODES))
+        x = loss_ev + 0.25 * np.arange(3)
+        eels_plural.plural_losses(
+            eels_profiles.DRUDE, x, 0.25, 14.0, 4.0, 1e-9, counts, 1.0,
+            tuple(nodes), tuple(rows),
+        )  # fmt: skip
+        return rows[0, 0]
 
     fine_ev = 0.005 * np.arange(1, 12_000)
     epsilon = 1 - 14.0**2 / (fine_ev * (fine_ev + 4j))
@@ -160,13 +165,22 @@ def test_losses_to_several_plasmons_are_those_of_a_sum(loss_ev, n) -> None:
     # the sum of k-th and m-th point lies k + m + n - 1 points from 0
     wanted = np.interp(loss_ev, fine_ev + 0.005 * (n - 1), folded)
     wanted *= 0.25 / (2 if n == 2 else 6)
-    assert ours[0, n - 2] == pytest.approx(wanted, rel=2e-3 if n == 2 else 2e-2)
+    # Double losses go with the square of the counts, triple ones with the third power.
+    of_n = 8 * ours(1.0) - ours(2.0) if n == 2 else ours(2.0) - 4 * ours(1.0)
+    assert of_n / 4 == pytest.approx(wanted, rel=2e-3 if n == 2 else 2e-2)
+
+
+def profile(x, half_width, sigma):
+    """A blurred Lorentzian, and its slopes by x and half width."""
+    rows = np.empty((9, 1))
+    eels_profiles.voigts(np.array([x]), 0.0, half_width, sigma, tuple(rows))
+    return rows[1:4, 0]
 
 
 @settings(max_examples=200, deadline=None)
 @given(st.floats(-60, 60), st.floats(0.05, 10), st.floats(0.02, 2.0, exclude_min=True))
 def test_a_blurred_lorentzian_is_scipy_s(x, half_width, sigma) -> None:
-    value, by_x, by_half = eels_profiles.voigt(x, half_width, sigma)
+    value, by_x, by_half = profile(x, half_width, sigma)
 
     def wanted(x, half_width):
         return np.pi * special.voigt_profile(x, sigma, half_width)
@@ -181,38 +195,68 @@ def test_a_blurred_lorentzian_is_scipy_s(x, half_width, sigma) -> None:
     assert by_half == pytest.approx(slope, rel=1e-3, abs=1e-4 * scale / sigma)
 
 
-@pytest.mark.parametrize("model", [eels_profiles.DRUDE, eels_profiles.LORENTZIAN])
-def test_a_row_of_channels_is_each_of_them(model) -> None:
-    x = np.linspace(5.0, 30.0, 77)
-    rows = np.empty((7, 80))
+@pytest.mark.parametrize("sigma", [0.0, 1e-3])
+def test_a_lorentzian_needs_no_blur(sigma) -> None:
+    value, by_x, by_half = profile(1.5, 2.0, sigma)
 
-    eels_profiles.plasmons(model, x, 15.3, 4.1, 0.7, rows)
+    assert value == pytest.approx(2.0 / 6.25, rel=1e-5)
+    assert by_x == pytest.approx(-2 * 1.5 * 2.0 / 6.25**2, rel=1e-5)
+    assert by_half == pytest.approx((1.5**2 - 2.0**2) / 6.25**2, rel=1e-5)
 
-    alone = np.array([eels_profiles.plasmon(model, at, 15.3, 4.1, 0.7) for at in x])
-    np.testing.assert_allclose(rows[:3, :77], alone.T, rtol=1e-12, atol=1e-15)
+
+MODELS = [eels_profiles.DRUDE, eels_profiles.LORENTZIAN]
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("sigma_ev", [0.0, 0.7, 1.6])
+def test_slopes_are_those_of_what_is_expected(model, sigma_ev) -> None:
+    x = np.linspace(9.0, 24.0, 77)
+
+    def ours(counts, energy_ev, width_ev):
+        rows, nodes = np.zeros((9, 77)), np.empty((9, eels_plural.MOST_NODES))
+        eels_profiles.plasmons(
+            model, x, energy_ev, width_ev, sigma_ev, 0.25, counts, tuple(rows)
+        )
+        rows[0] = counts * rows[1]
+        eels_plural.plural_losses(
+            model, x, 0.25, energy_ev, width_ev, sigma_ev, counts, 4.0, tuple(nodes),
+            tuple(rows),
+        )  # fmt: skip
+        return rows
+
+    at = np.array([1.3, 15.3, 4.1])
+    for j, slope in enumerate(ours(*at)[1:4]):
+        move = 1e-4 * at[j] * np.eye(3)[j]
+        wanted = (ours(*(at + move))[0] - ours(*(at - move))[0]) / (2e-4 * at[j])
+        # Slopes only lead the way, and weigh: what is expected is what has to be right.
+        np.testing.assert_allclose(slope, wanted, atol=1e-2 * abs(wanted).max())
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.integers(1, 90), st.floats(-6, 15), st.floats(0.5, 9.0))
-def test_sums_are_numpy_s(size, power, noise) -> None:
+@given(st.integers(1, 90), st.floats(-6, 15), st.floats(0.5, 9.0), st.integers(1, 9))
+def test_sums_are_numpy_s(size, power, noise, many) -> None:
     rng = np.random.default_rng(size)
     expected = 10.0**power * rng.random(size) + 1e-3
-    counts, slopes = rng.poisson(3.0, size), rng.standard_normal((4, size))
-    rows, matrix, score = np.empty((2, 90)), np.zeros((4, 4)), np.empty(4)
-    counts = counts.astype(float)
+    counts = rng.poisson(3.0, size).astype(float)
+    slopes = np.vstack([rng.standard_normal((3, size)), np.ones(size)])
+    rows, matrix, score = np.empty((9, 90)), np.zeros((4, 4)), np.empty(4)
+    rows[0, :size], rows[1:4, :size] = expected, slopes[:3]
 
-    ours = eels_sums.deviance(counts, expected, noise, rows)
-    eels_sums.information(counts, expected, noise, slopes, rows, matrix, score)
+    ours = eels_sums.information(counts, noise, many, tuple(rows), matrix, score)
+    again = eels_sums.misfit(counts, noise, tuple(rows))
+    chi2 = eels_sums.pearson(counts, rows[0, :size], noise, 2.0)
 
-    mean = expected + noise
-    terms = mean - (counts + noise) * np.log(mean)
-    assert ours == pytest.approx(terms.sum(), rel=1e-13, abs=1e-13 * abs(terms).sum())
-    wanted = (slopes / mean) @ slopes.T
-    np.testing.assert_allclose(matrix, np.tril(wanted), rtol=1e-9, atol=1e-12)
-    rest = (slopes / mean) @ (counts - expected)
-    assert score == pytest.approx(rest, rel=1e-9, abs=1e-9)
-    expected[0] = -noise
-    assert eels_sums.deviance(counts, expected, noise, rows) == np.inf
+    weight, off = many / (expected + noise), counts - expected
+    assert ours == pytest.approx((weight * off**2).sum(), rel=1e-12)
+    assert again == pytest.approx(ours, rel=1e-12)
+    wanted = (off**2 / np.maximum(expected + noise, 2.0)).sum()
+    assert chi2 == pytest.approx(wanted, rel=1e-12)
+    np.testing.assert_allclose(
+        matrix, np.tril((slopes * weight) @ slopes.T), rtol=1e-9, atol=1e-12
+    )
+    assert score == pytest.approx((slopes * weight) @ off, rel=1e-9, abs=1e-9)
+    rows[0, 0] = -noise
+    assert eels_sums.misfit(counts, noise, tuple(rows)) == np.inf
 
 
 def test_a_lorentzian_is_fitted_to_a_lorentzian() -> None:
@@ -233,6 +277,39 @@ def test_a_lorentzian_is_fitted_to_a_lorentzian() -> None:
     for name, wanted in (("energy_ev", 14.2), ("width_ev", 4.0), ("amplitude", 3e4)):
         values = getattr(found, name)
         assert abs(values.mean() - wanted) < 0.15 * values.std(), name
+
+
+@pytest.mark.parametrize("model", ["lorentzian", "drude"])
+@pytest.mark.parametrize("step_ev", [0.25, 0.03])
+def test_a_line_without_blur_or_plural_losses_is_fitted_alone(model, step_ev) -> None:
+    rng = np.random.default_rng(9)
+    axis_ev = np.arange(5.0, 33.0, step_ev)
+    half = 2.0
+    if model == "lorentzian":
+        line = half / np.pi / ((axis_ev - 15.0) ** 2 + half**2)
+    else:
+        epsilon = 1 - 15.0**2 / (axis_ev * (axis_ev + 4j))
+        place = np.sqrt(15.0**2 - half**2)
+        line = (-1 / epsilon).imag * place / 15.0**2 / np.arctan2(place, half)
+    spectra = rng.poisson(5e4 * step_ev * line + 5.0, (1000, axis_ev.size))
+
+    found = fit_plasmon(
+        spectra, axis_ev, model=model, window_ev=(5.0, 33.0), deconvolved=True
+    )
+
+    assert found.is_fitted.all()
+    assert found.reduced_chi2.mean() == pytest.approx(1.0, abs=0.02)
+    for values, sigma, wanted in (
+        (found.energy_ev, found.energy_sigma_ev, 15.0),
+        (found.width_ev, found.width_sigma_ev, 4.0),
+        (found.amplitude, found.amplitude_sigma, 5e4),
+    ):
+        error = values.std() / np.sqrt(values.size)
+        assert abs(values.mean() - wanted) < 3 * error
+        assert sigma.mean() == pytest.approx(values.std(), rel=0.08)
+    assert (found.zero_loss_ev == 0).all()
+    assert (found.resolution_ev == 0).all()
+    assert np.isnan(found.zero_loss_counts).all()
 
 
 @settings(max_examples=25, deadline=None)

@@ -1,13 +1,15 @@
 """Can a session or an IOC that dies lose a point of a cell? Kills them, and counts.
 
     python bench/cycling_faults.py [--json] [--kills 100] [--ioc-kills 20] [--seed 1]
-                                   [--protocol s0-25]
+                                   [--protocol s0-25] [--channels 1]
 
 A laboratory cycles a wafer by a protocol. Sessions, processes of their own
 (`cryoline cycle`, then `cryoline resume`), are killed (SIGKILL) at a random moment
 between their birth and some seconds of collecting; among them the potentiostat's IOC is
 killed too, and started anew while the session goes on. At the end the runs of the
-program in the journals are held against the instrument's own memory, point by point:
+program in the journals are held against the instrument's own memory, point by point.
+With more channels, those beside the first are cycled meanwhile (s0-1) by a session each
+that nobody kills and that the dead IOC must not end; their points are judged alike:
 
     lost_points      in the instrument's memory, and in no journal
     doubled_points   in more than one run, or twice in one
@@ -63,12 +65,17 @@ class Tally:
 class Cycling:
     """One program on one laboratory, and the sessions that come and go."""
 
-    def __init__(self, lab: Lab, random_: random.Random, protocol: str) -> None:
+    def __init__(
+        self, lab: Lab, random_: random.Random, protocol: str, channels: int
+    ) -> None:
         self._lab = lab
         self._protocol = protocol
         self._random = random_
         self._world = WorldClient(lab.socket)
-        self._channel = Channel(self._world)
+        self._channel, *self._beside = (
+            Channel(self._world, number + 1) for number in range(channels)
+        )
+        self._undisturbed: list[subprocess.Popen[bytes]] = []
         self._journals = lab.directory / "data" / "journal" / "raw"
         self._environment = {
             **os.environ,
@@ -76,6 +83,16 @@ class Cycling:
             "CRYOLINE_CONFIG": str(lab.directory / "instrument.toml"),
         }
         self._startup_s = 8.0
+
+    def begin_beside(self) -> None:
+        """Start the sessions of the other channels, and wait until they collect."""
+        for channel in self._beside:
+            cell = f"bench-{channel.device}"
+            arguments = ("cycle", "s0-1", "--specimen", cell, "--on", channel.device)
+            self._undisturbed.append(self._cryoline(*arguments))
+        _until(
+            lambda: all(channel.state == RUNNING for channel in self._beside), STARTUP_S
+        )
 
     def kill_a_session(self) -> None:
         """Start a session that goes on, and kill it at a random moment of its life."""
@@ -119,14 +136,22 @@ class Cycling:
             raise RuntimeError("the last session could not collect the rest")
         if self._channel.state != FINISHED:
             raise RuntimeError(f"the program ended in state {self._channel.state}")
+        for undisturbed in self._undisturbed:
+            if undisturbed.wait(timeout=600) != 0:
+                raise RuntimeError("a session that nobody killed ended badly")
 
     def judge(self, tally: Tally) -> None:
         """Hold the journals against the instrument's memory."""
-        vars(tally).update(asdict(self._channel.compare(self._journals)))
+        for channel in (self._channel, *self._beside):
+            for name, value in asdict(channel.compare(self._journals)).items():
+                setattr(tally, name, getattr(tally, name) + value)
 
     def close(self) -> None:
-        """Let go of the world."""
+        """Let go of the world, and of every session."""
         self._world.close()
+        for undisturbed in self._undisturbed:
+            undisturbed.kill()
+            undisturbed.wait()
 
     def _session(self) -> subprocess.Popen[bytes]:
         arguments = ["resume", DEVICE]
@@ -135,6 +160,9 @@ class Cycling:
             and not self._channel.poll()["PointCount_RBV"]
         ):
             arguments = ["cycle", self._protocol, "--specimen", "bench-wafer"]
+        return self._cryoline(*arguments)
+
+    def _cryoline(self, *arguments: str) -> subprocess.Popen[bytes]:
         log = (self._lab.directory / "log" / "bench-sessions.log").open("ab")
         with log:
             return subprocess.Popen(
@@ -165,15 +193,17 @@ def _until(condition: Any, timeout_s: float, *, is_failure: bool = True) -> None
         _PAUSE.wait(0.02)
 
 
-def run(kills: int, ioc_kills: int, seed: int, protocol: str, directory: Path) -> Tally:
+def run(options: argparse.Namespace, directory: Path) -> Tally:
     """Kill so many sessions and IOCs, in a random order, and judge the end."""
+    seed, channels = options.seed, options.channels
     random_ = random.Random(seed)
-    blows = ["session"] * kills + ["ioc"] * ioc_kills
+    blows = ["session"] * options.kills + ["ioc"] * options.ioc_kills
     random_.shuffle(blows)
     tally = Tally()
-    with start_lab(directory, seed=seed, factor=FACTOR) as lab:
-        cycling = Cycling(lab, random_, protocol)
+    with start_lab(directory, seed=seed, factor=FACTOR, channels=channels) as lab:
+        cycling = Cycling(lab, random_, options.protocol, channels)
         try:
+            cycling.begin_beside()
             for number, blow in enumerate(blows, start=1):
                 if blow == "ioc":
                     cycling.kill_the_ioc()
@@ -197,16 +227,11 @@ def main() -> int:
     parser.add_argument("--ioc-kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--protocol", default="s0-25")
+    parser.add_argument("--channels", type=int, default=1)
     parser.add_argument("--json", action="store_true", help="for a program to read")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="cycling-faults-") as directory:
-        tally = run(
-            options.kills,
-            options.ioc_kills,
-            options.seed,
-            options.protocol,
-            Path(directory),
-        )
+        tally = run(options, Path(directory))
     figures = asdict(tally)
     if options.json:
         sys.stdout.write(json.dumps(figures, indent=2) + "\n")

@@ -172,11 +172,12 @@ def _harvested(harvest: Mapping[str, Any]) -> str:
     """Return the state at harvest, of this or another site's record, in a line."""
     parts = [str(harvest["state"])]
     if "cycle_number" in harvest:
-        parts.append(f"in cycle {harvest['cycle_number']}")
-    parts.append(f"at {harvest['potential_v']:.3f} V")
+        parts.append(f"cycle {harvest['cycle_number']}")
+    parts.append(f"{harvest['potential_v']:.3f} V")
     if harvest.get("lithiation_x") is not None:
-        parts.append(f"with x = {harvest['lithiation_x']:.2f} in LixSi and SEI")
-    return f"{' '.join(parts)}, run {harvest['cycling_run']}"
+        parts.append(f"x = {harvest['lithiation_x']:.2f} by charge, SEI included")
+    parts.append(f"run {harvest['cycling_run']}")
+    return ", ".join(parts)
 
 
 def _custody(config: Config, specimen: str) -> tuple[CustodyState | None, set[str]]:

@@ -1,5 +1,6 @@
 """The custody record: what it keeps, for how long, and for whom."""
 
+import io
 import json
 import sqlite3
 import subprocess
@@ -8,10 +9,12 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from cryoline.acquisition.custody import CustodyRecord
 from cryoline.acquisition.custody_records import LegReport, LegStart
 from cryoline.acquisition.errors import CustodyError
+from cryoline.acquisition.sample_report import SampleReport, render_sample
 
 START = LegStart(
     uid="leg-1",
@@ -159,6 +162,22 @@ def test_child_inherits_the_harvest_before_it_was_made_and_no_later_one(record) 
     assert record.state("needle-2").block()["harvest"]["cycle_number"] == 36
     assert len([r for r in record.history("nw-01") if r.kind == "place"]) == 2
     assert "harvest" not in record.state("nw-02").block()
+
+
+def test_a_person_reads_where_it_is_and_how_it_was_harvested(record) -> None:
+    state = {
+        **{"state": "delithiated", "cycle_number": 36, "potential_v": 1.5},
+        **{"lithiation_x": 0.431, "instrument_time_s": 1.0, "cycling_run": "52a0"},
+    }
+    record.harvest("nw-01", state)
+    record.register("grid-1", parent="nw-01")
+    console = Console(file=io.StringIO(), width=120)
+    custody = record.state("grid-1")
+    render_sample(SampleReport("grid-1", ("nw-01",), (), None, custody), console)
+    assert isinstance(console.file, io.StringIO)
+    text = console.file.getvalue()
+    assert "grid-1 <- nw-01\nis: in its cell\nharvested delithiated, cycle 36, " in text
+    assert "1.500 V, x = 0.43 by charge, SEI included, run 52a0\n" in text
 
 
 def test_specimen_has_one_parent(record) -> None:

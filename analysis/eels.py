@@ -121,7 +121,8 @@ def fit_plasmon(
     energy_ev: (channel,), rising evenly
     model: "drude" or "lorentzian"
     window_ev: that is fitted, from the zero loss; without another plasmon in it (Li2O
-        has one at 19, SiO2 at 22 eV)
+        has one at 19, SiO2 at 22 eV), nor a background that falls: that draws the
+        energy down (a second plasmon of aluminium, on the tail of the first, by 0.1 eV)
     search_ev: the zero loss is looked for within so much of 0
     readout_sigma: the camera's own noise, counts; values below 0 need one
     deconvolved: the spectra lie at 0, and have neither blur nor plural losses worth

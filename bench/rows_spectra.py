@@ -94,7 +94,7 @@ def exactness() -> dict[str, float]:
 
 
 def _against(name, ours, task) -> list[Row]:
-    """Compare ours with peers that fit a model to the same spectra, by Poisson's weights.
+    """Compare ours with peers that fit a model to the same spectra, weighted.
 
     task: spectra, axis, which channels, model(x, *parameters), its guess
     """

@@ -11,8 +11,12 @@ import argparse
 import contextlib
 import importlib
 import json
+import os
 import sys
 from typing import Any
+
+# A BLAS' threads wait in a loop, and CPU seconds would count it. Before numpy comes.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 MODULES = {
     "tomography": "rows_tomography",

@@ -21,6 +21,7 @@ from cryoline.analysis.eels_maps import (
     SECOND_PLASMON_EV,
     Thickness,
     richardson_lucy,
+    sharp_windows,
     thickness,
     window_map,
 )
@@ -38,6 +39,7 @@ __all__ = [
     "fit_plasmon",
     "li_per_si",
     "richardson_lucy",
+    "sharp_windows",
     "thickness",
     "window_map",
 ]

@@ -14,11 +14,16 @@ from numpy.typing import NDArray
 
 from cryoline.analysis.derived_run import INTEGER, Column, DerivedRun, Emit
 from cryoline.analysis.eels import FitStatus, fit_plasmon, li_per_si, thickness
+from cryoline.analysis.eels_maps import (
+    LITHIUM_K_EV,
+    SECOND_PLASMON_EV,
+    sharp_windows,
+)
 from cryoline.analysis.errors import KernelInputError, StreamError
 
 __all__ = ["LOSS_VERSION", "LossMapsRouter", "LossStatus", "warm_up"]
 
-LOSS_VERSION: Final = "1"
+LOSS_VERSION: Final = "2"
 """Raised by one whenever the same raw run would give other maps or rows."""
 
 _SUFFIX: Final = "_loss_spectra"
@@ -26,7 +31,9 @@ _PARAMETERS: Final[Mapping[str, Any]] = {
     "model": "drude",
     "window_ev": [9.0, 24.0],
     "cut_ev": 2.0,
+    "deconvolution_steps": 15,
 }
+_WINDOWS_EV: Final = {"window-42ev": SECOND_PLASMON_EV, "window-60ev": LITHIUM_K_EV}
 _EV: Final = Column("number", "<f8", "eV", 3)
 _RATIO: Final = Column("number", "<f8", "", 3)
 _STREAMS: Final[Mapping[str, Mapping[str, Column]]] = {
@@ -67,13 +74,14 @@ _OF_FIT: Final = {
 
 
 class LossMapsRouter(DocumentRouter):  # type: ignore[misc,unused-ignore]
-    """Maps of Li/Si, its error and status, plasmon and thickness, as a run of its own.
+    """Maps of Li/Si, its error and status, plasmon, thickness and two windows.
 
-    A row of the stream `maps` and five arrays (y, x) come with each event of a stream
-    with a data key that ends with ``_loss_spectra``; other runs give nothing. The group
-    ``entry`` of its file has the attributes energy_offset_ev (middle of the first
-    channel), energy_per_channel_ev, pixel_nm and readout_sigma (counts). A run may
-    give ``eels_settings``: model, window_ev, cut_ev. Arguments as of `EdsMapsRouter`.
+    A run of its own: a row of the stream `maps` and seven arrays (y, x) come with each
+    event of a stream with a data key that ends with ``_loss_spectra``; other runs give
+    nothing. The group ``entry`` of its file has the attributes energy_offset_ev (middle
+    of the first channel), energy_per_channel_ev, pixel_nm and readout_sigma (counts). A
+    run may give ``eels_settings``: model, window_ev, cut_ev, deconvolution_steps.
+    Arguments as of `EdsMapsRouter`.
     """
 
     quantity: Final = "loss-maps"
@@ -126,7 +134,10 @@ class LossMapsRouter(DocumentRouter):  # type: ignore[misc,unused-ignore]
                 self._raw_start,
                 self._original_key,
                 version=LOSS_VERSION,
-                parameters=self._settings,
+                parameters={
+                    **self._settings,
+                    "windows_ev": {n: list(w) for n, w in _WINDOWS_EV.items()},
+                },
                 streams=_STREAMS,
                 source="cryoline.analysis.eels",
             )
@@ -158,26 +169,33 @@ class LossMapsRouter(DocumentRouter):  # type: ignore[misc,unused-ignore]
             cut_ev=self._settings["cut_ev"],
             readout_sigma=readout,
         ).t_over_lambda
+        windows = sharp_windows(
+            spectra,
+            axis_ev,
+            list(_WINDOWS_EV.values()),
+            zero_loss_ev=fit.zero_loss_ev,
+            cut_ev=self._settings["cut_ev"],
+            n_iter=self._settings["deconvolution_steps"],
+            readout_sigma=readout,
+        )
         status = _status(fit.status, lithium.is_within_limits, lithium.may_be_density)
-        for name, array, units in (
-            ("li-per-si", lithium.ratio, ""),
-            ("li-per-si-sigma", lithium.ratio_sigma, ""),
-            ("plasmon", fit.energy_ev, "eV"),
-            ("thickness", thick, "mean free paths"),
-            ("status", status, ""),
-        ):
-            kind = np.int8 if array is status else np.float32
-            what: dict[str, Any] = {
-                "version": doc["seq_num"],
-                "time": doc["time"],
-                "dims": ("y", "x"),
-                "units": units,
-                "scale_nm": pixel_nm,
-            }
-            if array is status:
-                what["attributes"] = {s.name.lower(): int(s) for s in LossStatus}
-            self._save(name, array.astype(kind), live=False, **what)
-            self._save(name, array.astype(kind), live=True, **what)
+        maps: dict[str, tuple[NDArray[Any], str]] = {
+            "li-per-si": (lithium.ratio, ""),
+            "li-per-si-sigma": (lithium.ratio_sigma, ""),
+            "plasmon": (fit.energy_ev, "eV"),
+            "thickness": (thick, "mean free paths"),
+            **{n: (one, "counts") for n, one in zip(_WINDOWS_EV, windows, strict=True)},
+        }
+        what: dict[str, Any] = {
+            "version": doc["seq_num"],
+            "time": doc["time"],
+            "dims": ("y", "x"),
+            "scale_nm": pixel_nm,
+        }
+        for name, (array, units) in maps.items():
+            self._keep(name, array.astype(np.float32), units=units, **what)
+        codes = {code.name.lower(): int(code) for code in LossStatus}
+        self._keep("status", status, units="", attributes=codes, **what)
         row = {
             "spectra": int(status.size),
             "fitted": int(fit.is_fitted.sum()),
@@ -191,6 +209,11 @@ class LossMapsRouter(DocumentRouter):  # type: ignore[misc,unused-ignore]
             "reduced_chi2": _middle(fit.reduced_chi2),
         }
         self._run.event("maps", row, float(doc["time"]))
+
+    def _keep(self, name: str, array: NDArray[Any], **what: Any) -> None:
+        """Put a map on view, and keep it."""
+        self._save(name, array, live=True, **what)
+        self._save(name, array, live=False, **what)
 
     def stop(self, doc: Mapping[str, Any]) -> None:
         """End as the raw run ended."""
@@ -228,6 +251,7 @@ def warm_up() -> None:
     zero = 1e4 * np.exp(-0.5 * (axis_ev / 0.6) ** 2)
     plasmon = 200.0 / (1.0 + ((axis_ev - 16.0) / 2.0) ** 2)
     fit_plasmon([zero + plasmon], axis_ev)
+    sharp_windows([zero + plasmon], axis_ev, [(16.0, 20.0)], n_iter=1)
 
 
 def _status(

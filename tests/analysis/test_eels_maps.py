@@ -12,6 +12,7 @@ from cryoline.analysis.eels import (
     SECOND_PLASMON_EV,
     fit_plasmon,
     richardson_lucy,
+    sharp_windows,
     thickness,
     window_map,
 )
@@ -130,6 +131,33 @@ def test_maps_show_oxide_at_42_and_lithium_at_60_ev() -> None:
     # Counting leaves some 70 counts of error in it.
     assert edge[2] > 1100
     assert abs(edge[0]) < 300
+
+
+def test_windows_are_unmoved_by_the_camera_s_noise_and_where_the_zero_loss_is() -> None:
+    specimen = LossSpecimen(16.5, 4.0, 0.4, oxide=0.5)
+    rng = np.random.default_rng(5)
+    zero_ev = rng.normal(0.0, 0.5, 200)
+    mean = expected_counts(specimen, AXIS_EV, 1e5, zero_ev=zero_ev)
+    windows = [SECOND_PLASMON_EV, LITHIUM_K_EV]
+
+    still = sharp_windows(mean, AXIS_EV, windows, zero_loss_ev=zero_ev)
+    noisy = sharp_windows(
+        record(mean, rng, readout=3.0),
+        AXIS_EV,
+        windows,
+        zero_loss_ev=zero_ev,
+        readout_sigma=3.0,
+    )
+
+    for truth, found in zip(still, noisy, strict=True):
+        error = found.std() / np.sqrt(found.size)
+        assert found.mean() == pytest.approx(truth.mean(), abs=4 * error)
+        assert error < 0.05 * truth.mean()
+    # What is not on the axis is not known, and nothing is without a zero loss.
+    off = sharp_windows(mean, AXIS_EV, [(175.0, 185.0)], zero_loss_ev=zero_ev)
+    assert np.isnan(off[0]).all()
+    lost = sharp_windows(mean[:2], AXIS_EV, windows, zero_loss_ev=np.nan)
+    assert np.isnan(lost).all()
 
 
 @pytest.mark.parametrize("power", [0.5, 1.0, 2.0, 3.7])

@@ -148,6 +148,20 @@ def test_lithium_is_mapped_and_low_density_is_not_taken_for_it(derived, truth) -
     assert row["fitted"] == (status <= LossStatus.OUTSIDE_LIMITS).sum()
 
 
+def test_windows_of_the_sharpened_spectra_are_mapped(derived, truth) -> None:
+    found, arrays = derived
+
+    # Of 1e5 counts, by the simulator's spectra without noise: plural scattering.
+    for name, thick, thin in (("window-42ev", 1388, 848), ("window-60ev", 273, 236)):
+        window = arrays[name]
+        assert np.median(window[truth == LITHIUM]) == pytest.approx(thick, abs=20)
+        assert np.median(window[truth == TRAP]) == pytest.approx(thin, abs=20)
+        assert abs(np.nanmedian(window[truth == VOID])) < 10
+    assert found[0][1]["parameters"]["windows_ev"]["window-60ev"] == [58.0, 62.0]
+    live = {doc["key"] for name, doc in found if name == "result_file" and doc["live"]}
+    assert live == arrays.keys() >= {"li-per-si", "thickness", "window-42ev"}
+
+
 def test_documents_are_valid_and_name_what_they_were_made_with(derived) -> None:
     found, _ = derived
 
@@ -175,6 +189,10 @@ def test_the_figure_shows_limits_flags_scale_and_colour_bar(derived) -> None:
     assert words.count("20 nm") == 3
     assert len(figure.findobj(lambda artist: artist.get_gid() == SCALE_BAR)) == 3
     labels = [one.get_ylabel() for one in figure.axes]
+    bar = figure.axes[0].findobj(lambda artist: artist.get_gid() == SCALE_BAR)[0]
+    assert bar.get_window_extent().width / figure.axes[0].bbox.width == pytest.approx(
+        20.0 / (SIDE * PIXEL_NM), rel=0.02
+    )
     assert "Li per Si atom (hatched: may be density)" in labels
     assert "thickness / mean free path" in labels
     legend = [t.get_text() for t in figure.legends[0].get_texts()]
@@ -213,5 +231,7 @@ def test_spectra_without_a_file_and_unknown_settings_are_refused(tmp_path) -> No
     with pytest.raises(StreamError, match="no stream resource names the file of cam"):
         router(*docs[2])
     (_, start), *_ = documents(tmp_path / "x.h5", eels_settings={"windows": 1})
-    with pytest.raises(KernelInputError, match="there are model, window_ev, cut_ev"):
+    with pytest.raises(
+        KernelInputError, match="there are model, window_ev, cut_ev, dec"
+    ):
         LossMapsRouter(lambda *doc: None, never, never)("start", start)

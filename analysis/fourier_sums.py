@@ -149,9 +149,12 @@ def newton(function: Any, place: Place, reach: float) -> Place:
     return place
 
 
-def levelled(name: str, values: ArrayLike) -> NDArray[np.float32]:
+def levelled(
+    name: str, values: ArrayLike, out: NDArray[np.float32] | None = None
+) -> NDArray[np.float32]:
     """Return an image less its mean, in units of its standard deviation.
 
+    out: where to, if it has the image's shape; else new memory, whose first use costs
     Raises KernelInputError if it is no image (y, x), or a value is not finite.
     """
     image = np.ascontiguousarray(values)
@@ -161,7 +164,8 @@ def levelled(name: str, values: ArrayLike) -> NDArray[np.float32]:
         raise KernelInputError(
             f"{name} of shape {image.shape}: give an image (y, x) of 8 pixels or more"
         )
-    out = np.empty(image.shape, np.float32)
+    if out is None or out.shape != image.shape:
+        out = np.empty(image.shape, np.float32)
     if not np.isfinite(_level(image, out)):
         raise KernelInputError(
             f"{name}: {np.count_nonzero(~np.isfinite(image))} of {image.size} values "

@@ -7,7 +7,7 @@ has no defence against few counts, frames and tilts:
 """
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy import fft
 
 from cryoline.analysis.errors import KernelInputError
@@ -17,7 +17,7 @@ __all__ = ["QuickReference"]
 
 
 class QuickReference:
-    """An image that others are held against.
+    """An image that others are held against, in one thread at a time.
 
     image: (y, x), counts or brightness
     Raises KernelInputError if it is no image, or a value is not finite.
@@ -26,7 +26,8 @@ class QuickReference:
     def __init__(self, image: ArrayLike) -> None:
         values = levelled("reference", image)
         self._shape = values.shape
-        self._spectrum = np.conj(_spectrum(values))
+        self._spectrum = np.conj(fft.rfft2(values))
+        self._levelled = values
 
     def shift_px(self, image: ArrayLike, upsample: int = 100) -> tuple[float, float]:
         """Return how far (y, x) the content of an image lies from the reference's.
@@ -34,7 +35,7 @@ class QuickReference:
         upsample: the result is a multiple of 1/upsample px
         Raises KernelInputError if the image does not fit.
         """
-        values = levelled("image", image)
+        values = levelled("image", image, out=self._levelled)
         if values.shape != self._shape:
             raise KernelInputError(
                 f"reference {self._shape} and image {values.shape} differ; give the "
@@ -42,13 +43,8 @@ class QuickReference:
             )
         if upsample < 1:
             raise KernelInputError(f"upsample {upsample} is below 1; take 1 for pixels")
-        product = _spectrum(values)
+        product = fft.rfft2(values)
         product *= self._spectrum
         place = FourierSum(product, self._shape).highest()
         y, x = (np.round(place * upsample) / upsample).tolist()
         return y, x
-
-
-def _spectrum(image: NDArray[np.float32]) -> NDArray[np.complex64]:
-    spectrum: NDArray[np.complex64] = fft.rfft2(image, overwrite_x=True)
-    return spectrum

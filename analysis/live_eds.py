@@ -5,16 +5,17 @@ from typing import Any, Final
 
 import numpy as np
 from event_model import DocumentRouter
+from numpy.typing import NDArray
 
 from cryoline.analysis.derived_run import INTEGER, TIME, Column, DerivedRun, Emit
 from cryoline.analysis.eds import HE_2021, Events, element_maps
 from cryoline.analysis.eds_quantities import KFactors, k_factors_of
 from cryoline.analysis.eds_rows import QUANTITIES, RUNNING, QuantityRows
-from cryoline.analysis.eds_stream import EdsStream, OpenEvents
+from cryoline.analysis.eds_stream import EdsStream, EdsTilt, OpenEvents
 
 __all__ = ["MAPS_VERSION", "EdsMapsRouter", "warm_up"]
 
-MAPS_VERSION: Final = "3"
+MAPS_VERSION: Final = "4"
 """Raised by one whenever the same raw run would give other maps or rows."""
 
 _SOURCE: Final = "cryoline.analysis.eds"
@@ -39,6 +40,13 @@ _STREAMS: Final[Mapping[str, Mapping[str, Column]]] = {
     },
     "quantities": QUANTITIES,
     "running": RUNNING,
+    "spectra": {
+        "tilt": INTEGER,
+        "tilt_deg": Column("number", "<f8", "deg", 3),
+        "energy_ev": Column("number", "<f8", "eV", 1),
+        "counts": INTEGER,
+        "series_counts": INTEGER,
+    },
 }
 
 Save = Callable[..., None]
@@ -47,9 +55,9 @@ Save = Callable[..., None]
 class EdsMapsRouter(DocumentRouter):  # type: ignore[misc,unused-ignore]
     """A map for each element and tilt, and their net counts, as a run of its own.
 
-    A row of the streams `maps` and `quantities`, a page of `running` and an array
-    (element, y, x) come with each event of the raw run. A run without X-ray counts
-    gives nothing.
+    A row of the streams `maps` and `quantities`, a page of `running` and of `spectra`
+    and an array (element, y, x) come with each event of the raw run. A run without
+    X-ray counts gives nothing.
 
     emit: takes (name, document)
     save: takes (key, array, ...), see ``acquisition.analyses.Save``
@@ -74,6 +82,7 @@ class EdsMapsRouter(DocumentRouter):  # type: ignore[misc,unused-ignore]
         self._raw_start: Mapping[str, Any] = {}
         self._run: DerivedRun | None = None
         self._quantities: QuantityRows | None = None
+        self._series: NDArray[np.int64] | None = None
 
     def start(self, doc: Mapping[str, Any]) -> None:
         """Remember the run, and take the ``eds_k_factors`` that it brings."""
@@ -140,6 +149,21 @@ class EdsMapsRouter(DocumentRouter):  # type: ignore[misc,unused-ignore]
             quantities, running = self._quantities.take(tilt)
             self._run.event("quantities", quantities, tilt.time)
             self._run.page("running", running, tilt.time)
+        self._run.page("spectra", self._spectra(tilt), tilt.time)
+
+    def _spectra(self, tilt: EdsTilt) -> dict[str, list[Any]]:
+        """Return a tilt's spectrum, and that of all tilts so far; a row a channel."""
+        counts = tilt.maps.spectrum
+        self._series = counts + (0 if self._series is None else self._series)
+        channels = len(counts)
+        middle = (np.arange(channels) + 0.5) * tilt.energy_per_channel_ev
+        return {
+            "tilt": [tilt.number] * channels,
+            "tilt_deg": [tilt.tilt_deg] * channels,
+            "energy_ev": middle.tolist(),
+            "counts": counts.tolist(),
+            "series_counts": self._series.tolist(),
+        }
 
     def stop(self, doc: Mapping[str, Any]) -> None:
         """End as the raw run ended."""

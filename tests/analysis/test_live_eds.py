@@ -126,6 +126,25 @@ def rows_of(emitted, column):
     return [row for row in rows if column in row]
 
 
+def pages_of(emitted, column):
+    """Return the pages that have a column."""
+    pages = [doc for name, doc in emitted if name == "event_page"]
+    return [page for page in pages if column in page["data"]]
+
+
+def test_each_tilt_gives_its_spectrum_and_that_of_the_series(series, content):
+    emitted, _ = derive(documents(series), content)
+
+    one, two = (page["data"] for page in pages_of(emitted, "energy_ev"))
+    assert one["counts"] == series[0].spectrum.tolist()
+    assert two["series_counts"] == (series[0].spectrum + series[1].spectrum).tolist()
+    assert set(two["tilt_deg"]) == {30.0}
+    # Silicon's line at 1.74 keV is the highest above 1 keV.
+    energy_ev, counts = np.array(two["energy_ev"]), np.array(two["series_counts"])
+    above = energy_ev > 1000
+    assert energy_ev[above][counts[above].argmax()] == pytest.approx(1740, abs=15)
+
+
 def test_each_tilt_gives_its_composition_and_how_it_came_to_rest(series, content):
     emitted, _ = derive(documents(series), content)
 
@@ -142,7 +161,7 @@ def test_each_tilt_gives_its_composition_and_how_it_came_to_rest(series, content
         two["series_Si_weight_percent_sigma"] / one["series_Si_weight_percent_sigma"]
     )
     assert ratio == pytest.approx(0.5**0.5, abs=0.03)
-    pages = [doc for name, doc in emitted if name == "event_page"]
+    pages = pages_of(emitted, "frame")
     assert [len(page["seq_num"]) for page in pages] == [FRAMES, FRAMES]
     last = pages[0]["data"]["Si_weight_percent"][-1]
     assert last == pytest.approx(one["Si_weight_percent"], rel=1e-12)
@@ -182,6 +201,7 @@ def test_every_document_passes_the_validators(series, content):
         "maps": 2,
         "quantities": 2,
         "running": 2 * FRAMES,
+        "spectra": 2 * 1024,
     }
 
 

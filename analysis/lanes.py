@@ -1,7 +1,7 @@
 """The inner loops of the projector: rows of LANES numbers, held in vector registers.
 
 numba turns plain loops over such rows into code that must expect its arrays to
-overlap, and writes each sum back to memory after each voxel. So these two loops are
+overlap, and writes each sum back to memory after each voxel. So these few loops are
 written here in the compiler's own terms; nothing else is. They walk through the
 patches of one tile (`patches`), and see flat arrays that begin on a line of the cache.
 """
@@ -15,7 +15,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-__all__ = ["LANES", "collect", "spread"]
+__all__ = ["LANES", "collect", "prefetch", "renew", "spread"]
 
 LANES: Final = 64
 """Numbers in a row: four registers of 512 bits, or eight of 256."""
@@ -25,24 +25,28 @@ _PARTS: Final = LANES // _WIDTH
 _VECTOR: Final = ir.VectorType(ir.FloatType(), _WIDTH)
 _INDEX: Final = ir.IntType(64)
 _LINE: Final = 64
+_AHEAD: Final = 2
+"""Lines of the next tile that are asked for with each patch: about 230 patches cover
+the 256 lines of a tile."""
 
 
 @intrinsic
 def spread(  # type: ignore[no-untyped-def]
-    typing_context, out, tile, rows, others, sizes, voxels, shares, second,
+    typing_context, out, tile, rows, others, sizes, voxels, shares, second, ahead,
     patch, end, entry,
 ):  # fmt: skip
     """Add the rows of a tile's voxels, weighted, to the rows of two tilts at a time.
 
     out: of all tilts, flat; tile: of its voxels, flat
     rows .. second: as in `Patches`; patch, end, entry: which of them are the tile's
+    ahead: flat rows that will be needed next, and are asked for meanwhile
 
     For each of the two tilts, two sums stay in registers while its row stays: of what
     falls on this row and the next, and of the next's part. Their difference is the
     row's, and the second begins the next row.
     """
     signature, arrays = _signature(
-        (out, tile, rows, others, sizes, voxels, shares, second)
+        (out, tile, rows, others, sizes, voxels, shares, second, ahead)
     )
 
     def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
@@ -50,7 +54,7 @@ def spread(  # type: ignore[no-untyped-def]
         out, tile, sizes, voxels = data[0], data[1], data[4], data[5]
         sides = [
             _side(builder, table, weights, _row(builder, table, args[arrays]))
-            for table, weights in zip(data[2:4], data[6:], strict=True)
+            for table, weights in zip(data[2:4], data[6:8], strict=True)
         ]
 
         def close(before: Any, both: Any, right: Any) -> list[Any]:
@@ -62,6 +66,10 @@ def spread(  # type: ignore[no-untyped-def]
             return rest
 
         with _patches(builder, args[arrays:]) as (patch, entry):
+            number = builder.sub(patch, args[arrays])
+            first = builder.mul(number, ir.Constant(_INDEX, _AHEAD * _WIDTH))
+            for line in range(_AHEAD):
+                _ask_for(builder, data[8], first, line)
             for table, _, last, both, right in sides:
                 row, before = _row(builder, table, patch), builder.load(last)
                 with builder.if_then(builder.icmp_signed("!=", row, before)):
@@ -140,6 +148,59 @@ def collect(  # type: ignore[no-untyped-def]
         return context.get_dummy_value()
 
     return signature, generate
+
+
+@intrinsic
+def renew(  # type: ignore[no-untyped-def]
+    typing_context, tile, out, squares, rows, sizes, voxels, shares, patch, end, entry
+):
+    """Multiply the rows of a tile's voxels by the weighted rows of one tilt.
+
+    squares: (2 * LANES,), to which those of what changed and of what came are added
+    Further arguments as those of `collect`. A voxel without an entry stays as it is.
+    """
+    signature, arrays = _signature((tile, out, squares, rows, sizes, voxels, shares))
+
+    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        data = _data(context, builder, signature, args)
+        tile, out, squares, rows, sizes, voxels, shares = data
+        begin = ir.Constant(_INDEX, 0)
+        moved, there = _registers(builder), _registers(builder)
+        with _patches(builder, args[arrays:]) as (patch, entry):
+            row = _row(builder, rows, patch)
+            low = _load(builder, out, row)
+            high = _load(builder, out, _next(builder, row))
+            rise = [builder.fsub(b, a) for a, b in zip(low, high, strict=True)]
+            with _voxels(builder, sizes, patch, entry, voxels) as (index, place):
+                share = _same(builder, shares, index)
+                for part, old in enumerate(_load(builder, tile, place)):
+                    factor = _fma(builder, share, rise[part], low[part])
+                    new = builder.fmul(old, factor)
+                    off = builder.fsub(new, old)
+                    for sums, value in ((moved, off), (there, new)):
+                        total = _fma(builder, value, value, builder.load(sums[part]))
+                        builder.store(total, sums[part])
+                    pointer = _pointer(builder, tile, place, part)
+                    builder.store(new, pointer, align=_LINE)
+        for sums, place in ((moved, begin), (there, _next(builder, begin))):
+            _add(builder, squares, place, [builder.load(number) for number in sums])
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@intrinsic
+def prefetch(typing_context, rows):  # type: ignore[no-untyped-def]
+    """Ask for flat rows, to have them in the second cache when they are needed."""
+
+    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        array = context.make_array(signature.args[0])(context, builder, args[0])
+        first, line = ir.Constant(_INDEX, 0), ir.Constant(_INDEX, _WIDTH)
+        with cgutils.for_range_slice(builder, first, array.nitems, line) as (index, _):
+            _ask_for(builder, array.data, index, 0)
+        return context.get_dummy_value()
+
+    return types.void(rows), generate
 
 
 def _signature(arrays: tuple[Any, ...]) -> tuple[Any, int]:
@@ -229,6 +290,17 @@ def _add(builder: Any, array: Any, row: Any, numbers: Any) -> None:
         pointer = _pointer(builder, array, row, part)
         total = builder.fadd(builder.load(pointer, align=_LINE), number)
         builder.store(total, pointer, align=_LINE)
+
+
+def _ask_for(builder: Any, array: Any, row: Any, line: int) -> None:
+    """Fetch a line of a row from memory, for reading, into the second cache."""
+    number, byte = ir.IntType(32), ir.IntType(8).as_pointer()
+    kind = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
+    name = "llvm.prefetch.p0"
+    function = cgutils.get_or_insert_function(builder.module, kind, name)
+    pointer = builder.bitcast(_pointer(builder, array, row, line), byte)
+    how = [ir.Constant(number, value) for value in (0, 2, 1)]
+    builder.call(function, [pointer, *how])
 
 
 def _same(builder: Any, array: Any, index: Any) -> Any:

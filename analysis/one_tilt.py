@@ -16,9 +16,9 @@ from numba import njit
 from numpy.typing import NDArray
 
 from cryoline.analysis.blocks import scratch
-from cryoline.analysis.lanes import LANES
-from cryoline.analysis.patches import PADDING, VOXELS, Patches
-from cryoline.analysis.projector import SMALLEST, add_back, add_forward
+from cryoline.analysis.lanes import LANES, prefetch, renew
+from cryoline.analysis.patches import PADDING, Patches
+from cryoline.analysis.projector import SMALLEST, add_forward
 
 __all__ = ["along_detector", "one_tilt"]
 
@@ -52,9 +52,9 @@ def one_tilt(
     """
     pixels, tiles = counts.shape[0], order.size
     expected, padded = scratch(pixels + PADDING), scratch(pixels + PADDING)
-    step = scratch(VOXELS)
-    moved, there = np.zeros(LANES, np.float32), np.zeros(LANES, np.float32)
-    changes = squares = likelihood = 0.0
+    padded[:] = 1  # beside the detector nothing is asked for
+    squares, total = scratch(2), np.zeros(2)
+    likelihood = 0.0
     # The first pixel's row that tiles from here on fall on.
     open_row = np.full(tiles + 1, pixels + 1)
     for t in range(tiles - 1, -1, -1):
@@ -63,13 +63,15 @@ def one_tilt(
             open_row[t] = min(open_row[t], patches.row[patches.first_patch[t]])
     renewed, row = 0, 1
     for t in range(tiles):
-        add_forward(block[order[t]], patches, t, expected)
+        ahead = block[order[min(t + 1, tiles - 1)]]
+        prefetch(ahead.reshape(-1))
+        add_forward(block[order[t]], patches, t, expected, ahead)
         while row < open_row[t + 1]:
             k = row - 1
             for s in range(LANES):
                 mean = np.float32(exposure * expected[row, s] + background[k, s])
                 mean = max(mean, SMALLEST)
-                padded[row, s] = strength * (counts[k, s] / mean - 1)
+                padded[row, s] = 1 + strength * (counts[k, s] / mean - 1)
                 likelihood -= float(mean)
                 if counts[k, s] > 0:
                     likelihood += float(counts[k, s]) * math.log(mean)
@@ -80,21 +82,14 @@ def one_tilt(
             if first < end:
                 if row <= min(patches.row[end - 1] + 1, pixels):
                     break
-                step[:] = 1
-                add_back(padded, patches, renewed, step)
-                tile = block[order[renewed]]
-                moved[:], there[:] = 0, 0
-                # Each voxel that falls on the detector has one entry.
-                first, end = patches.first_entry[renewed : renewed + 2]
-                for v in patches.voxel[first:end]:
-                    for s in range(LANES):
-                        old = tile[v, s]
-                        new = old * step[v, s]
-                        tile[v, s] = new
-                        moved[s] += (new - old) * (new - old)
-                        there[s] += new * new
+                renew(
+                    block[order[renewed]].reshape(-1), padded.reshape(-1),
+                    squares.reshape(-1), patches.row, patches.size, patches.voxel,
+                    patches.share, first, end, patches.first_entry[renewed],
+                )  # fmt: skip
                 for s in range(LANES):
-                    changes += moved[s]
-                    squares += there[s]
+                    total[0] += squares[0, s]
+                    total[1] += squares[1, s]
+                squares[:] = 0
             renewed += 1
-    report[0], report[1], report[2] = changes, squares, likelihood
+    report[0], report[1], report[2] = total[0], total[1], likelihood

@@ -38,10 +38,6 @@ TILE: Final = 8
 
 VOXELS: Final = TILE * TILE
 
-_GROUP: Final = 4
-"""Tiles along z and x that come one after the other: their detector rows stay in the
-second cache."""
-
 _STRIPS: Final = 16
 """More than the pixels that a tile of 8 x 8 voxels falls between, and one for none."""
 
@@ -74,9 +70,7 @@ def tiles_of(support: NDArray[np.bool_]) -> NDArray[np.int32]:
     """Return the first (z, x) of each tile where a support (z, x) allows anything."""
     z, x = np.nonzero(support)
     tiles = np.unique(np.stack([z, x], axis=1) // TILE, axis=0)
-    groups = tiles // _GROUP
-    order = np.lexsort((*tiles.T[::-1], *groups.T[::-1]))
-    return np.ascontiguousarray(tiles[order] * TILE, np.int32)
+    return np.ascontiguousarray(tiles * TILE, np.int32)
 
 
 def find_patches(

@@ -38,10 +38,12 @@ def add_forward(
     patches: Patches,
     t: int,
     out: NDArray[np.float32],
+    ahead: NDArray[np.float32],
 ) -> None:
     """Add the projection of tile number t.
 
     tile: (voxel, LANES)
+    ahead: the tile after it
     out: (tilt * (1 + u + 3), LANES); the padding catches what leaves the detector, and
         means nothing
     """
@@ -50,7 +52,7 @@ def add_forward(
         spread(
             out.reshape(-1), tile.reshape(-1), patches.row, patches.other_row,
             patches.size, patches.voxel, patches.share, patches.other_share,
-            first, end, patches.first_entry[t],
+            ahead.reshape(-1), first, end, patches.first_entry[t],
         )  # fmt: skip
 
 
@@ -81,8 +83,9 @@ def forward(
 ) -> None:
     """Project a block (tile, voxel, LANES); out: as of `add_forward`, overwritten."""
     out[:] = 0
-    for t in range(block.shape[0]):
-        add_forward(block[t], patches, t, out)
+    last = block.shape[0] - 1
+    for t in range(last + 1):
+        add_forward(block[t], patches, t, out, block[min(t + 1, last)])
 
 
 @njit(cache=True, nogil=True)
@@ -153,12 +156,13 @@ def em(
     counts, background: (tilt, u, LANES), >= 0
     exposure: (tilt,), counts expected per unit of projected volume
     weight: (tile, voxel), the back projection of the exposure
-    report: (3,), of the last step: sum of squared changes, of squares after it,
+    report: (3,) zeros, of the last step: sum of squared changes, of squares after it,
         log-likelihood before it
     """
     rows = counts.shape[0] * (counts.shape[1] + PADDING)
     expected, padded, step = scratch(rows), scratch(rows), scratch(VOXELS)
-    moved, there = np.zeros(LANES), np.zeros(LANES)
+    moved, there = np.zeros(LANES, np.float32), np.zeros(LANES, np.float32)
+    last = block.shape[0] - 1
     forward(block, patches, expected)
     for n in range(n_iter):
         is_last = n == n_iter - 1
@@ -166,20 +170,22 @@ def em(
             report[2] = _log_likelihood(counts, background, exposure, expected)
         _ratio(counts, background, exposure, expected, padded)
         expected[:] = 0
-        for t in range(block.shape[0]):
+        for t in range(last + 1):
             step[:] = 0
             add_back(padded, patches, t, step)
+            moved[:], there[:] = 0, 0
             for v in range(VOXELS):
                 is_seen = weight[t, v] > 0
                 scale = np.float32(1) / weight[t, v] if is_seen else np.float32(0)
-                if is_last:
-                    for s in range(LANES):
-                        old = block[t, v, s]
-                        new = old * (step[v, s] * scale)
+                for s in range(LANES):
+                    old = block[t, v, s]
+                    new = old * (step[v, s] * scale)
+                    block[t, v, s] = new
+                    if is_last:
                         moved[s] += (new - old) * (new - old)
                         there[s] += new * new
-                for s in range(LANES):
-                    block[t, v, s] *= step[v, s] * scale
+            for s in range(LANES):
+                report[0] += moved[s]
+                report[1] += there[s]
             if not is_last:
-                add_forward(block[t], patches, t, expected)
-    report[0], report[1] = moved.sum(), there.sum()
+                add_forward(block[t], patches, t, expected, block[min(t + 1, last)])

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from cryoline.acquisition.errors import SpecimenLost
 from cryoline.acquisition.tilt_exposures import TiltExposures, Tracking
 from cryoline.acquisition.tracking import Position, Prediction, Tracker
-from cryoline.analysis.registration import shift
+from cryoline.analysis.registration import shift, warm_up
 
 __all__ = ["Aim", "Follower", "drift_nm_per_min"]
 
@@ -68,6 +68,7 @@ class Follower:
     """
 
     def __init__(self, first: TiltExposures, tracking: Tracking) -> None:
+        warm_up()  # before anything is exposed
         exposure = first.tracking
         self._binning = -(
             -max(exposure.width_px, exposure.height_px) // _LARGEST_IMAGE_PX

@@ -16,7 +16,7 @@ from cryoline.analysis.correlation_sums import faded
 from cryoline.analysis.errors import KernelInputError
 from cryoline.analysis.fourier_sums import levelled
 
-__all__ = ["Shift", "shift"]
+__all__ = ["Shift", "shift", "warm_up"]
 
 _ATTEMPTS: Final = 8
 """Comparisons of what two images both show, until the whole pixels stay."""
@@ -117,6 +117,12 @@ def shift(
             place[axis] = ridge[np.argmin(np.abs(ridge))]
     (y, x), (sigma_y, sigma_x) = place.tolist(), sigma.tolist()
     return Shift((y, x / stretch), confidence, (sigma_y, sigma_x / stretch))
+
+
+def warm_up() -> None:
+    """Compile the kernels, lest the first image of a series wait for them."""
+    image = np.outer(*np.random.default_rng(1).standard_normal((2, 32)))
+    shift(image, image)
 
 
 def _stretch(reference_deg: float, tilt_deg: float) -> float:

@@ -1,11 +1,14 @@
 """Spectra of a microscope's file, whatever its format."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from cryoline.analysis.eds import HE_2021, Window
+from cryoline.analysis.eds_cube import CubeMaps, cube_maps
 
 __all__ = ["SpectrumImage"]
 
@@ -42,3 +45,16 @@ class SpectrumImage:
         kind = np.int64 if np.issubdtype(rows.dtype, np.integer) else np.float64
         total: NDArray[Any] = rows.sum(axis=0, dtype=kind)
         return total
+
+    def element_maps(self, windows: Sequence[Window] = HE_2021) -> CubeMaps:
+        """Return the counts and the continuum in windows of each pixel's spectrum.
+
+        Raises KernelInputError if this is no map of whole counts, or a window lies
+        outside its energies.
+        """
+        return cube_maps(
+            self.counts,
+            windows,
+            energy_per_channel_ev=self.energy_per_channel_ev,
+            offset_ev=self.offset_ev,
+        )

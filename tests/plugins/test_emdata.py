@@ -47,7 +47,8 @@ def tilt(name):
         "energy_per_channel_ev": image.energy_per_channel_ev,
         "offset_ev": image.offset_ev,
     }
-    return image.spectrum(), axis, image.counts.shape, image.pixel_nm
+    maps = image.element_maps((SILICON, OXYGEN, CARBON))
+    return image.spectrum(), axis, image.counts.shape, image.pixel_nm, maps
 
 
 def net(name, window):
@@ -61,7 +62,7 @@ def net(name, window):
 def test_windows_of_a_real_tilt_hold_what_the_peer_counts(name) -> None:
     total, *gross, silicon, ratio, oxygen = TILTS[name]
 
-    spectrum, axis, shape, pixel_nm = tilt(name)
+    spectrum, axis, shape, pixel_nm, maps = tilt(name)
 
     assert shape == (256, 256, 2048)
     assert pixel_nm == pytest.approx(13.08, abs=0.005)
@@ -69,6 +70,7 @@ def test_windows_of_a_real_tilt_hold_what_the_peer_counts(name) -> None:
     assert spectrum.sum() == total
     found = [net(name, window) for window in (SILICON, OXYGEN, CARBON)]
     assert [one.gross[0] for one in found] == gross  # to the count
+    assert maps.gross.sum(axis=(1, 2), dtype=float).tolist() == gross  # pixel by pixel
     assert found[0].net[0] == pytest.approx(silicon, abs=0.06)
     assert found[0].peak_to_background[0] == pytest.approx(ratio, abs=6e-4)
     assert found[1].net[0] == pytest.approx(oxygen, abs=0.06)

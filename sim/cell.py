@@ -116,8 +116,7 @@ class SiliconHalfCell:
         """Lithium in the silicon, live and dead, and in the SEI, mAh."""
         sei_c = self.state[SEI_GROWN] * self.parameters.sei_charge_c
         return (
-            self.silicon_lithium_mah
-            + float(self.state[TRAPPED_C] + sei_c) / C_PER_MAH
+            self.silicon_lithium_mah + float(self.state[TRAPPED_C] + sei_c) / C_PER_MAH
         )
 
     def rest(self, duration_s: float) -> None:

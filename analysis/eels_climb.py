@@ -143,7 +143,10 @@ def _hold_level(matrix, score):  # type: ignore[no-untyped-def]
 
 @njit(**EXACT_ORDER)
 def _factor(matrix, damping, lower):  # type: ignore[no-untyped-def]
-    """Factor the damped matrix (Cholesky); False if it has no inverse."""
+    """Factor the damped matrix (Cholesky); False if it has no inverse.
+
+    The diagonal of the factor is written as one over it: so nobody divides.
+    """
     for j in range(4):
         for k in range(j + 1):
             total = matrix[j, k]
@@ -155,9 +158,9 @@ def _factor(matrix, damping, lower):  # type: ignore[no-untyped-def]
             if j == k:
                 if not total > floor:
                     return False
-                lower[j, j] = math.sqrt(total)
+                lower[j, j] = 1.0 / math.sqrt(total)
             else:
-                lower[j, k] = total / lower[k, k]
+                lower[j, k] = total * lower[k, k]
     return True
 
 
@@ -168,12 +171,12 @@ def _solve(lower, right, step):  # type: ignore[no-untyped-def]
         total = right[j]
         for k in range(j):
             total -= lower[j, k] * step[k]
-        step[j] = total / lower[j, j]
+        step[j] = total * lower[j, j]
     for j in range(3, -1, -1):
         total = step[j]
         for k in range(j + 1, 4):
             total -= lower[k, j] * step[k]
-        step[j] = total / lower[j, j]
+        step[j] = total * lower[j, j]
 
 
 @njit(**EXACT_ORDER)
@@ -183,29 +186,30 @@ def _errors(lower, column, sigmas):  # type: ignore[no-untyped-def]
     A column of the inverse factor after the other: of their squares it is the sum.
     """
     for k in range(4):
-        square = column[k] = 1.0 / lower[k, k]
+        square = column[k] = lower[k, k]
         square *= square
         for j in range(k + 1, 4):
             total = 0.0
             for m in range(k, j):
                 total -= lower[j, m] * column[m]
-            column[j] = total / lower[j, j]
+            column[j] = total * lower[j, j]
             square += column[j] * column[j]
         sigmas[k] = math.sqrt(square)
 
 
 @njit(**EXACT_ORDER)
-def _is_last(model, x, gain, close, theta, sigmas):  # type: ignore[no-untyped-def]
-    """Whether after a step to theta nothing is left to gain.
+def _is_last(model, x, gain, close, theta, lower, column, sigmas):  # type: ignore[no-untyped-def]
+    """Whether after a step to theta nothing is left to gain; if so, write the errors.
 
     The next step is this one times noise, or its square: both by the line's own
     significance. If the model doesn't hold it may be a good part of this one.
     """
     moved = math.sqrt(max(gain, 0.0))
-    clear = max(abs(theta[0]) / sigmas[0], 1.0)
-    if not (moved < _SHORT * close and moved * (1.0 + moved) < close * clear):
+    if not (moved < _SHORT * close and (model == ZERO_LOSS or _is_inside(x, theta))):
         return False
-    return bool(model == ZERO_LOSS or _is_inside(x, theta))
+    _errors(lower, column, sigmas)
+    clear = max(abs(theta[0]) / sigmas[0], 1.0)
+    return bool(moved * (1.0 + moved) < close * clear)
 
 
 @njit(**EXACT_ORDER)
@@ -262,10 +266,10 @@ def climb(  # type: ignore[no-untyped-def]
             trial[j] = theta[j] + step[j]
         if model == ZERO_LOSS:
             trial[3] = max(trial[3], floor)
-        if damping == 0.0:
-            _errors(lower, column, sigmas)
-            if _is_last(model, x, gain, close, trial, sigmas):
-                for j in range(4):
-                    theta[j] = trial[j]
-                return gain
+        if damping == 0.0 and _is_last(
+            model, x, gain, close, trial, lower, column, sigmas
+        ):
+            for j in range(4):
+                theta[j] = trial[j]
+            return gain
     return -1.0

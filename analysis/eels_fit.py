@@ -105,7 +105,7 @@ def _begin(  # type: ignore[no-untyped-def]
     more = work.more
     size = means_of(counts, x, many, more[2], more[3])
     means, places = more[2][:size], more[3][:size]
-    guess_plasmon(means, places, step_ev, more[0], loss)
+    guess_plasmon(means, places, step_ev, sigma_ev, more[0], loss)
     if size < 8 or loss[2] < _MEANS_A_WIDTH * many * step_ev:
         return
     # A mean over channels is a blur: of a line that is not narrow, as by a Gaussian.

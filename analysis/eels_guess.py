@@ -24,6 +24,22 @@ FWHM_PER_SIGMA: Final = math.sqrt(8.0 * math.log(2.0))
 
 
 @njit(**EXACT_ORDER)
+def _half(counts, top, half):  # type: ignore[no-untyped-def]
+    """Return where counts fall to half on either side, in channels, between them."""
+    first, last = top, top
+    while first > 0 and counts[first] > half:
+        first -= 1
+    while last < counts.size - 1 and counts[last] > half:
+        last += 1
+    left, right = float(first), float(last)
+    if first < top and counts[first] < half:
+        left += (half - counts[first]) / (counts[first + 1] - counts[first])
+    if last > top and counts[last] < half:
+        right -= (half - counts[last]) / (counts[last - 1] - counts[last])
+    return left, right
+
+
+@njit(**EXACT_ORDER)
 def guess_zero_loss(counts, energy_ev, search_ev, noise, theta):  # type: ignore[no-untyped-def]
     """Guess the zero loss from the highest channel near 0; False if none stands out."""
     first = np.searchsorted(energy_ev, -search_ev)
@@ -40,15 +56,11 @@ def guess_zero_loss(counts, energy_ev, search_ev, noise, theta):  # type: ignore
         return False
     if not high - level > SIGNIFICANT * math.sqrt(max(high, 0.0) + noise):
         return False
-    left, right = top, top
-    while left > 0 and counts[left - 1] > 0.5 * high:
-        left -= 1
-    while right < counts.size - 1 and counts[right + 1] > 0.5 * high:
-        right += 1
+    left, right = _half(counts, top, 0.5 * high)
     step = energy_ev[1] - energy_ev[0]
     theta[0] = high
-    theta[1] = 0.5 * (energy_ev[left] + energy_ev[right])
-    theta[2] = (right - left + 1) * step / FWHM_PER_SIGMA
+    theta[1] = energy_ev[0] + 0.5 * (left + right) * step
+    theta[2] = max(right - left, 1.0) * step / FWHM_PER_SIGMA
     theta[3] = 0.0
     return True
 
@@ -70,7 +82,7 @@ def means_of(counts, x, many, mean_counts, mean_x) -> Any:  # type: ignore[no-un
 
 
 @njit(**EXACT_ORDER)
-def guess_plasmon(counts, x, step_ev, means, theta):  # type: ignore[no-untyped-def]
+def guess_plasmon(counts, x, step_ev, sigma_ev, means, theta):  # type: ignore[no-untyped-def]
     """Guess a plasmon from running means over 1 eV.
 
     counts: a channel, of channels step_ev wide; x: where they lie, perhaps less densely
@@ -94,12 +106,13 @@ def guess_plasmon(counts, x, step_ev, means, theta):  # type: ignore[no-untyped-
             top = i
     base = max(min(means[0], means[size - 1]), 0.0)
     half = 0.5 * (means[top] + base)
-    left, right = top, top
-    while left > 0 and means[left] > half:
-        left -= 1
-    while right < size - 1 and means[right] > half:
-        right += 1
+    left, right = _half(means[:size], top, half)
     theta[1] = x[top]
-    theta[2] = min(max(x[right] - x[left], 2.0 * apart_ev), 0.5 * x[top])
+    if left > 0.0 and right < size - 1:
+        theta[1] = x[0] + 0.5 * (left + right) * apart_ev
+    # of a Lorentzian that was blurred to this
+    width = max((right - left) * apart_ev, 2.0 * apart_ev)
+    width -= min((FWHM_PER_SIGMA * sigma_ev) ** 2 / width, 0.5 * width)
+    theta[2] = min(width, 0.5 * theta[1])
     theta[0] = max(means[top] - base, 1e-3) * 0.5 * math.pi * theta[2] / step_ev
     theta[3] = base + 1e-3

@@ -6,15 +6,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import event_model
+import h5py
+import numpy as np
 import pytest
 
 from cryoline.acquisition.analyses import ANALYSES
 from cryoline.acquisition.analysis_worker import NAME, AnalysisWorker
-from cryoline.acquisition.journal_format import decode_line
+from cryoline.acquisition.journal_format import decode_line, encode_line
 from cryoline.acquisition.journal_reader import read_documents
 from cryoline.acquisition.layout import DataLayout
 from cryoline.acquisition.path_map import PathMap
 from cryoline.acquisition.process_identity import read_state
+from cryoline.sim.eels_spectrum import LossSpecimen, expected_counts, record
 
 BENCH = Path(__file__).parents[2] / "bench"
 TILTS = 3
@@ -63,6 +67,51 @@ def recorded(tmp_path_factory):
     (path,) = layout.raw_journal.glob("*.jsonl")
     lines = path.read_bytes().splitlines(keepends=True)
     return Recorded(session.key, lines, PathMap.of(layout))
+
+
+@pytest.fixture(scope="module")
+def recorded_losses(tmp_path_factory):
+    """Two maps of 3 x 3 energy-loss spectra."""
+    layout = DataLayout(tmp_path_factory.mktemp("losses"))
+    axis_ev = np.arange(-12.0, 80.0, 0.5)
+    path, rng = layout.raw_data / "loss.h5", np.random.default_rng(4)
+    mean = expected_counts(LossSpecimen(16.0), axis_ev, 1e5, zero_ev=np.zeros((2, 9)))
+    spectra = record(mean, rng).reshape(2, 3, 3, -1)
+    with h5py.File(path, "w", libver="latest") as file:
+        file["entry/data/spectra"] = spectra
+        file["entry"].attrs.update(
+            energy_offset_ev=-12.0,
+            energy_per_channel_ev=0.5,
+            pixel_nm=8.0,
+            readout_sigma=2.0,
+        )
+    run = event_model.compose_run(metadata={"specimen": "assb-03"})
+    key = {
+        "source": "camera",
+        "dtype": "array",
+        "shape": [3, 3, axis_ev.size],
+        "external": "STREAM:",
+    }
+    charge = {"source": "beam", "dtype": "number", "shape": []}
+    stream = run.compose_descriptor(
+        name="primary", data_keys={"camera_loss_spectra": key, "charge_c": charge}
+    )
+    resource = run.compose_stream_resource(
+        mimetype="application/x-hdf5",
+        uri=f"file://localhost{path}",
+        data_key="camera_loss_spectra",
+        parameters={"dataset": "entry/data/spectra"},
+    )
+    lines = [("start", run.start_doc), ("descriptor", stream.descriptor_doc)]
+    lines.append(("stream_resource", resource.stream_resource_doc))
+    for _ in spectra:
+        event = stream.compose_event(
+            data={"charge_c": 1e-9}, timestamps={"charge_c": 0.0}
+        )
+        lines.append(("event", event))
+    lines.append(("stop", run.compose_stop()))
+    encoded = [encode_line(name, doc) for name, doc in lines]
+    return Recorded("losses", encoded, PathMap.of(layout))
 
 
 def end_of(layout):
@@ -126,11 +175,12 @@ def lives_until(step, recorded, layout):
     return os.WIFSIGNALED(status)
 
 
-def test_a_worker_killed_anywhere_in_a_series_leaves_no_trace(
-    recorded, undisturbed, tmp_path
-):
+@pytest.mark.parametrize("kind", ["recorded", "recorded_losses"])
+def test_a_worker_killed_anywhere_in_a_series_leaves_no_trace(kind, request, tmp_path):
+    recorded = request.getfixturevalue(kind)
     with killed_at(-1) as done:
-        recorded.follow(DataLayout(tmp_path / "counted"))
+        recorded.follow(whole := DataLayout(tmp_path / "whole"))
+    undisturbed = end_of(whole)
     steps = [
         number
         for number, (what, where) in enumerate(done, 1)
@@ -155,7 +205,7 @@ def test_a_worker_that_is_behind_leaves_out_pictures_and_says_so(
     recorded.follow(layout, at_once=True)
 
     assert end_of(layout) == undisturbed
-    state = read_state(layout.services / f"{NAME}.json")
+    state = read_state(layout.services / f"{NAME}.json") or {}
     # Of three tilts the first two; the last one of each is drawn.
     names = {f"{recorded.key}_{quantity}" for quantity in QUANTITIES}
     assert state["dropped_pictures"] == dict.fromkeys(names, TILTS - 1)

@@ -28,11 +28,22 @@ from cryoline.acquisition.errors import (
 from cryoline.acquisition.path_map import PathMap
 from cryoline.acquisition.tiled_arrays import RegisteredArray, find_or_register
 
-__all__ = ["FramePublication"]
+__all__ = ["FramePublication", "load"]
 
 _HDF5: Final = "application/x-hdf5"
 
 _log = logging.getLogger(__name__)
+
+
+def load() -> Any:
+    """Return what keeps account of files, loaded with dask and xarray: 1.3-2.4 s.
+
+    Once in a publisher's life; asked for when a run begins, the first frame need not
+    wait for it.
+    """
+    from bluesky_tiled_plugins.writing.consolidators import consolidator_factory
+
+    return consolidator_factory
 
 
 class FramePublication:
@@ -160,11 +171,8 @@ class FramePublication:
     def _account(self) -> Any:
         """Return bluesky-tiled-plugins' account of the file, as TiledWriter has it."""
         if self._consolidator is None:
-            # Loads dask and xarray: 1.3-2.4 s, once in a publisher's life.
-            from bluesky_tiled_plugins.writing.consolidators import consolidator_factory
-
             descriptor = {"data_keys": {self.key: self._data_key}}
-            self._consolidator = consolidator_factory(self._resource, descriptor)
+            self._consolidator = load()(self._resource, descriptor)
         return self._consolidator
 
     def _map(self, paths: PathMap) -> Path:

@@ -152,6 +152,7 @@ class RunPublication:
         if not self._start:
             return True
         self._open(container)
+        self._results.send(self._node)  # pictures before rows: they are looked at
         streams = sorted(self._streams.values(), key=lambda stream: not stream.is_open)
         made = 0
         for stream in streams:
@@ -160,7 +161,6 @@ class RunPublication:
             made += not stream.is_open
             stream.open(self._node, is_new=self._is_new)
             stream.send(go_on)
-        self._results.send(self._node)
         self._unsent = False
         return True
 

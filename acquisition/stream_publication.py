@@ -8,7 +8,7 @@ import numpy as np
 from tiled.structures.core import Spec
 
 from cryoline.acquisition.errors import FileNotReadyError
-from cryoline.acquisition.frame_publication import FramePublication
+from cryoline.acquisition.frame_publication import FramePublication, load
 from cryoline.acquisition.path_map import PathMap
 from cryoline.acquisition.tiled_descriptor import (
     configuration_update,
@@ -118,6 +118,8 @@ class StreamPublication:
             )
             if self._has_columns:
                 self._table, self._arrived = self._create_table(), 0
+            if self._has_files:
+                load()
         later = self._descriptors[1:]
         if len(later) > self._updates_sent:
             updates = [configuration_update(descriptor) for descriptor in later]
@@ -213,6 +215,12 @@ class StreamPublication:
     def _frame_limit(self) -> int | None:
         """The events that frames belong to; None for a stream that has frames only."""
         return self.rows if self.rows or self._has_columns else None
+
+    @property
+    def _has_files(self) -> bool:
+        """Whether frames will come."""
+        keys = self._metadata["data_keys"].values()
+        return any("external" in key for key in keys)
 
     @property
     def _has_columns(self) -> bool:

@@ -55,6 +55,13 @@ _HALF: Final = 0.5
 _NOISE_PART: Final = 2.0
 """Standard errors that noise may add before a value is no longer trusted."""
 
+_CAVEATS: Final = {
+    "core_radius_nm": "the blur of silicon's edge makes the core too large, by up to "
+    "two voxels",
+    "sei_thickness_nm": "the blur of silicon's edge makes the shell too thin, by up to "
+    "two voxels: compare wires of one voxel size, not with other methods",
+}
+
 
 @dataclass(frozen=True)
 class Mixing:
@@ -80,6 +87,8 @@ class Measure:
     trusted: bool
     why: str
     """Why not; empty if it is."""
+    caveat: str = ""
+    """What holds even of a trusted value; empty if nothing."""
 
 
 def volume_measures(
@@ -200,7 +209,7 @@ def mixing(
             sigma = float(np.hypot(sigma, uneven(radius, value)))
         noise = float(halves.mean() - there)
         why = _doubt(name, value, sigma, noise, voxel_nm)
-        found[name] = Measure(there, sigma, noise, not why, why)
+        found[name] = Measure(there, sigma, noise, not why, why, _CAVEATS.get(name, ""))
     return found
 
 

@@ -1,6 +1,7 @@
 """Measures of mixing against wires whose truth is known, and when they're not sure."""
 
 from dataclasses import fields
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -80,6 +81,33 @@ def test_dead_silicon_is_never_trusted_and_says_why() -> None:
 
     assert not dead.trusted
     assert "lower bound" in dead.why
+
+
+def test_lengths_say_that_blur_thins_the_shell() -> None:
+    found = measured(wire(), level=0.02)
+
+    assert "too thin" in found["sei_thickness_nm"].caveat
+    assert found["sei_in_core"].caveat == ""
+
+
+def test_wires_of_1_36_and_100_cycles_are_told_apart(monkeypatch) -> None:
+    """At the papers' dose, on coarse voxels; `bench/mixing.py` takes fine ones."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "bench"))
+    from mixing import compared
+
+    report = compared([21], rounds=1, across=48, along=16, voxel_nm=4.0)
+
+    invasion, thickness = report["order"]
+    assert invasion["measure"] == "sei_in_core"
+    assert invasion["apart"]
+    # lengths are known to a voxel, too coarse here to tell 36 from 100
+    assert thickness["holds"]
+    assert not thickness["against"]
+    for row in report["measures"]:
+        if row["trusted"]:
+            assert row["inside"], row
+    for row in report["errors"]:
+        assert max(row["guided"].values()) < 0.7, row  # an empty volume: 1
 
 
 def test_a_thin_shell_is_not_trusted() -> None:

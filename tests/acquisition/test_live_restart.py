@@ -225,3 +225,26 @@ def test_rows_keep_the_order_of_the_tilts(recorded, undisturbed, tmp_path):
             of_stream = [row for row in rows if row["descriptor"] == stream]
             assert [row["seq_num"] for row in of_stream] == [1, 2, 3]
             assert [row["data"]["tilt_deg"] for row in of_stream] == angles
+
+
+@pytest.mark.tiled
+def test_loss_maps_are_in_tiled_beside_the_raw_run(
+    recorded_losses, layout, start_publisher, wait_published, tiled_root
+):
+    recorded_losses.follow(layout)
+    key = "losses_loss-maps"
+    start_publisher()
+
+    # Seven arrays: one on view of each, and one kept of each of two maps.
+    assert wait_published(key, "derived", timeout_s=60)["arrays"] == 7 * 3
+    arrays = tiled_root["derived", key, "arrays"]
+    for name in ("li-per-si", "window-42ev", "window-60ev", "thickness"):
+        kept = arrays[f"{name}_v0002"]
+        assert tuple(kept.structure().dims) == ("y", "x")
+        assert kept.structure().shape == (3, 3)
+        assert kept.metadata["scale_nm"] == 8.0
+    answer = tiled_root.context.http_client.get(
+        arrays["thickness"].uri.replace("/metadata/", "/array/full/"),
+        headers={"Accept": "image/png"},  # what the page shows
+    )
+    assert answer.content.startswith(b"\x89PNG")

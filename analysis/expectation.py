@@ -30,7 +30,10 @@ from cryoline.analysis.patches import (
 )
 from cryoline.analysis.projector import em
 
-__all__ = ["Convergence", "Expectation"]
+__all__ = ["PAPER_ITERATIONS", "Convergence", "Expectation"]
+
+PAPER_ITERATIONS: Final = 20
+"""He et al. 2021, Methods: 20 iterations of EM ("multiplicative SIRT")."""
 
 _FIRST_CAPACITY: Final = 8
 

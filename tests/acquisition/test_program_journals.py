@@ -99,11 +99,11 @@ def write_program(layout: DataLayout, cuts: list[int], rows: int = 17) -> list[s
     return keys
 
 
-class Outbox(list):
+class Outbox(list[Any]):
     put = list.append
 
 
-def analyse(layout: DataLayout, key: str, told: Outbox) -> dict[str, dict[str, list]]:
+def analyse(layout: DataLayout, key: str, told: Any) -> dict[str, Any]:
     """Run the worker's cycling analysis; return the streams of the derived run."""
     derivation = Derivation(
         CYCLING, key, layout, PathMap.of(layout), lambda: False, told
@@ -111,7 +111,8 @@ def analyse(layout: DataLayout, key: str, told: Outbox) -> dict[str, dict[str, l
     for document in read_documents(layout.raw_journal / f"{key}.jsonl"):
         derivation.take(*document)
     derivation.close()
-    names, tables = {}, {}
+    names: dict[str, str] = {}
+    tables: dict[str, Any] = {}
     for name, doc in read_documents(derivation.path):
         if name == "descriptor":
             names[doc["uid"]] = doc["name"]

@@ -223,7 +223,9 @@ def test_the_last_error_is_off_view_once_data_goes_through(
 def test_what_is_derived_overtakes_the_raw_rows_it_comes_of(
     journal, layout, run_maker, wait_for, monkeypatch
 ):
-    from cryoline.acquisition import publication_loop  # slow: it loads Tiled
+    # Slow: they load Tiled.
+    from cryoline.acquisition import publication_loop
+    from cryoline.acquisition.run_publication import RunPublication
 
     sent = []
 
@@ -232,7 +234,7 @@ def test_what_is_derived_overtakes_the_raw_rows_it_comes_of(
         publisher.stop()  # as a signal would: it ends here
         return True
 
-    monkeypatch.setattr(publication_loop.RunPublication, "write", note)
+    monkeypatch.setattr(RunPublication, "write", note)
     monkeypatch.setattr(publication_loop.Publisher, "_container", lambda *_: None)
     publisher = publication_loop.Publisher(layout, "nowhere", "no key")
     run_maker(journal).page(10)

@@ -68,6 +68,18 @@ def test_the_drop_is_taken_over_a_row_in_which_the_switch_fell(share) -> None:
     assert drop.lapse_s == (1.0 if share == 1.0 else 2.0)
 
 
+@pytest.mark.parametrize("column", [0, 1, 2])
+def test_a_row_that_is_not_finite_hides_no_switch(column) -> None:
+    rows = np.array(switched(share=0.4))
+    rows[column, 5] = math.nan
+
+    drop = ir_drop(*rows)
+
+    assert drop.drop_v == pytest.approx(0.2)
+    assert drop.resistance_ohm == pytest.approx(200.0)
+    assert drop.lapse_s == 2.0
+
+
 def test_the_first_switch_counts_and_none_gives_nan() -> None:
     time, potential, current = switched()
     later = np.r_[current[:8], -current[8:]]

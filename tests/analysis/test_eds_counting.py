@@ -5,7 +5,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from cryoline.analysis.eds import HE_2021, NetCounts, net_counts
+from cryoline.analysis.eds import (
+    HE_2021,
+    Events,
+    NetCounts,
+    background_maps,
+    element_maps,
+    net_counts,
+)
 from cryoline.analysis.eds_quadrants import quadrant_counts
 from cryoline.analysis.eds_quantities import (
     SIMULATED_STANDARD,
@@ -84,6 +91,29 @@ def test_tails_of_other_lines_are_background_and_an_offset_moves_all() -> None:
     assert found.background + found.net == pytest.approx(found.gross)
     assert later.net == pytest.approx(found.net)
     assert later.net_sigma == pytest.approx(found.net_sigma)
+
+
+def test_background_is_looked_for_in_the_channels_of_the_sides_only() -> None:
+    one_each = np.arange(1024)
+    zero = np.zeros(1024, int)
+
+    maps = element_maps(Events(zero, zero, one_each), HE_2021, (1, 1))
+
+    in_a_side = np.zeros(1024, bool)
+    for low_ev, high_ev in {side for w in HE_2021 for side in w.sides_ev}:
+        in_a_side[low_ev // 10 : high_ev // 10] = True
+    assert maps.side_counts[0, 0] == in_a_side.sum()
+
+
+def test_rare_background_is_spread_by_a_gaussian_of_the_width_asked() -> None:
+    side = np.full(9, 39)  # a channel of the background of O
+    maps = element_maps(Events(np.full(9, 32), np.full(9, 32), side), HE_2021, (65, 65))
+
+    spread = background_maps(maps, [1.0, 1.0, 1.0, 1.0], sigma_px=5.0)[1]
+
+    off = np.arange(65) - 32.0
+    assert off**2 @ spread.sum(axis=1) == pytest.approx(25.0, rel=0.02)
+    assert off**2 @ spread.sum(axis=0) == pytest.approx(25.0, rel=0.02)
 
 
 def test_nets_that_share_a_background_err_together() -> None:

@@ -83,11 +83,14 @@ def test_landt_charge_goes_on_over_the_counters_new_beginnings(file, end) -> Non
 
 def test_landt_takes_units_from_the_names_of_columns(file) -> None:
     names = LANDT_NAMES.replace("_Ah", "_mAh").replace("current_A", "current_mA")
+    names = names.replace("voltage_V", "voltage_mV")
     rows = [row.replace("-0.0000", "-0.5") for row in LANDT_ROWS]
 
     table = read_landt(file(landt(rows, names)))
 
-    assert table.charge_mah[2] == pytest.approx(-3e-6)
+    assert table.potential_v[:2] == pytest.approx([2.9e-3, 0.5e-3])
+    steps = np.array([0, -1, -3, -3, -1, -3])
+    assert table.charge_mah == pytest.approx(1e-6 * steps)
     assert table.current_a[1] == pytest.approx(-0.5e-3)
 
 

@@ -73,6 +73,19 @@ def test_onset_is_where_the_flanks_tangent_meets_the_baseline() -> None:
     assert 0.9 < onset.flank_v < 1.2
 
 
+def test_the_tangent_lies_on_the_middle_of_the_flank_not_on_foot_or_shoulder() -> None:
+    potential = np.linspace(2.5, 0.3, 4400)
+    # A slow foot to 25 %, a steep flank to 75 %, a shoulder to the top at 0.7 V.
+    corners_v, height = [0.5, 0.7, 0.9, 1.0, 1.3], [0.0, 1.0, 0.75, 0.25, 0.0]
+    current = -1e-6 - 10e-6 * np.interp(potential, corners_v, height)
+
+    onset = reduction_onset(potential, current)
+
+    assert onset is not None
+    assert onset.onset_v == pytest.approx(1.05, abs=0.005)
+    assert onset.flank_v == pytest.approx(0.95, abs=0.02)
+
+
 def test_no_reduction_has_no_onset() -> None:
     potential = np.linspace(2.5, 0.3, 2000)
     assert reduction_onset(potential, np.full(2000, -1e-6)) is None

@@ -135,6 +135,19 @@ def test_half_cycles_follow_ox_red_and_make_cycles_where_none_are_named(file) ->
     assert table.cycle_number.tolist() == [1, 1, 1, 1]
 
 
+def test_cycles_of_named_half_cycles_are_counted_from_0_as_ec_lab_does(file) -> None:
+    names, rows = without("cycle number")
+    half_cycles = [
+        *rows[:2],
+        *(r[:-1] + n for r, n in zip(rows[2:], "12", strict=True)),
+    ]
+
+    table = read_mpt(file(text(names, half_cycles)))
+
+    assert table.half_cycle.tolist() == [0, 0, 1, 2]
+    assert table.cycle_number.tolist() == [0, 0, 0, 1]
+
+
 def test_half_cycles_of_a_voltammogram_are_its_sweeps_not_its_currents_signs(
     file,
 ) -> None:

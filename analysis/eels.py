@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from cryoline.analysis import eels_fit
+from cryoline.analysis.blocks import for_each_block
 from cryoline.analysis.eels_input import axis_of, counts_of, interval_of
 from cryoline.analysis.eels_lithium import LithiumRatio, li_per_si
 from cryoline.analysis.eels_maps import (
@@ -27,7 +28,6 @@ from cryoline.analysis.eels_maps import (
 )
 from cryoline.analysis.eels_profiles import DRUDE, LORENTZIAN
 from cryoline.analysis.errors import KernelInputError
-from cryoline.analysis.projector import for_each_block
 
 __all__ = [
     "LITHIUM_K_EV",

@@ -13,9 +13,9 @@ import numpy as np
 from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
+from cryoline.analysis.blocks import for_each_block
 from cryoline.analysis.eels_input import axis_of, counts_of, interval_of
 from cryoline.analysis.errors import KernelInputError
-from cryoline.analysis.projector import for_each_block
 
 __all__ = [
     "LITHIUM_K_EV",

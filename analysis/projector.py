@@ -14,7 +14,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from cryoline.analysis.blocks import for_each_block, scratch
+from cryoline.analysis.blocks import scratch
 from cryoline.analysis.lanes import LANES, collect, spread
 from cryoline.analysis.patches import PADDING, VOXELS, Patches
 
@@ -24,7 +24,6 @@ __all__ = [
     "add_forward",
     "back",
     "em",
-    "for_each_block",
     "forward",
 ]
 

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Any
@@ -41,7 +41,7 @@ def cpu_s(work: Callable[[], Any]) -> float:
 def compare(
     kernel: str,
     ours: Callable[[], Any],
-    peers: dict[str, tuple[Callable[[], Any], float, float]],
+    peers: Mapping[str, tuple[Callable[[], Any], float, float]],
     *,
     rounds: int = ROUNDS,
     share: float = 1.0,

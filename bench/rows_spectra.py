@@ -116,13 +116,13 @@ def _against(name, ours, task) -> list[Row]:
     )
 
 
-def _line(x, energy, width, counts, level, step_ev=_STEP_EV):
+def _line(x, energy, width, counts, level, *, step_ev=_STEP_EV):
     half = 0.5 * width
     return level + step_ev * counts / np.pi * half / ((x - energy) ** 2 + half**2)
 
 
 def _bare_line(x, energy, width, counts, level):
-    return _line(x, energy, width, counts, level, _BARE_STEP_EV)
+    return _line(x, energy, width, counts, level, step_ev=_BARE_STEP_EV)
 
 
 def _whole(x, energy, width, counts, level, zero, sigma, elastic, level_below=None):

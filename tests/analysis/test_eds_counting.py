@@ -186,11 +186,10 @@ def test_the_free_half_of_a_detector_is_a_mean_of_two() -> None:
 
 
 def test_stable_is_from_the_first_step_after_the_last_that_was_not() -> None:
+    seconds = np.array([10.0, 20.0, 30.0, 40.0, 50.0, 60.0])
     silicon = np.array([60.0, 50.4, 51.0, 50.2, 49.9, 50.0])
     sigma = np.array([3.0, 0.4, 0.4, 0.6, 0.45, 0.4])
-    found = RunningComposition(
-        ("Si",), 10.0 * np.arange(1, 7), silicon[:, None], sigma[:, None]
-    )
+    found = RunningComposition(("Si",), seconds, silicon[:, None], sigma[:, None])
 
     assert found.stable_after_s("Si", 0.5) == 50.0  # the error at 40 s is too large
     assert found.stable_after_s("Si", 0.7) == 40.0

@@ -85,6 +85,8 @@ def test_the_papers_numbers_are_those_of_the_shipped_protocols() -> None:
         ({"current_ma_per_g": -100}, -2e-5),
         ({"rate_c": -0.1}, -0.1 * 3579 * 0.2e-3 * 1e-3),
         ({"rate_c": "-C/10"}, -0.1 * 3579 * 0.2e-3 * 1e-3),
+        ({"rate_c": "D/10"}, -0.1 * 3579 * 0.2e-3 * 1e-3),
+        ({"rate_c": "2C"}, 2 * 3579 * 0.2e-3 * 1e-3),
     ],
 )
 def test_a_current_is_given_as_the_author_likes(

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from cryoline.analysis.anomalies import AnomalyWatch, efficiency_anomaly
+from cryoline.analysis.cycling_tables import cycling_tables
 from cryoline.analysis.voltammetry import cycle_charges
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -118,6 +119,18 @@ def test_the_instruments_own_word_is_believed_at_once() -> None:
 
     assert anomaly.instrument_time_s == 50 * 30.0
     assert "says the instrument" in anomaly.message
+
+
+def test_the_analysis_of_a_run_hears_what_the_instrument_tells() -> None:
+    columns = charging() | {"contact": np.ones(ROWS), "range_a": np.full(ROWS, 1e-2)}
+    columns["charge_mah"] = columns["instrument_time_s"] * 1e-3 / 3.6
+    columns["contact"][50] = 0.0
+
+    alarms = cycling_tables(columns)["alarms"]
+
+    assert alarms["kind"] == ["contact_loss"]
+    assert alarms["instrument_time_s"] == [50 * 30.0]
+    assert "says the instrument" in alarms["message"][0]
 
 
 def test_an_efficiency_above_the_limit_is_told_of_a_whole_cycle() -> None:

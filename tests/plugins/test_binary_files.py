@@ -92,6 +92,46 @@ def test_a_real_ndax_has_its_charges_and_its_own_clock() -> None:
     assert table.technique == "galvanostatic-cycling"
 
 
+def test_ndax_rows_take_the_clock_of_their_step_and_the_cyclers_own_cycles(
+    tmp_path, monkeypatch
+) -> None:
+    import NewareNDA
+    import pandas as pd
+
+    rows = pd.DataFrame(
+        {
+            "Cycle": [1, 1, 1, 2],
+            "Step": [1, 1, 2, 3],
+            "Step_Index": [1, 1, 2, 1],
+            "Time": [0.5, 10.5, 0.5, 0.25],
+            "Timestamp": pd.to_datetime(
+                ["2024-05-01 10:00:00", "2024-05-01 10:00:11",
+                 "2024-05-01 10:00:12", "2024-05-01 10:01:00"]),
+            "Voltage": [0.9, 0.5, 0.6, 0.5],
+            "Current(mA)": [-2.0, -2.0, 4.0, -2.0],
+            "Charge_Capacity(mAh)": [0.0, 0.0, 0.003, 0.0],
+            "Discharge_Capacity(mAh)": [0.001, 0.006, 0.0, 0.002],
+        }
+    )  # fmt: skip
+
+    def read(path, *, software_cycle_number, log_level):
+        assert not software_cycle_number  # which would number them anew
+        return rows
+
+    monkeypatch.setattr(NewareNDA, "read", read)
+    path = tmp_path / "cell.ndax"
+    path.write_bytes(b"PK")
+
+    table, _ = read_cycling(path)
+
+    # Within a step by its own clock, from step to step by that of the day.
+    assert table.time_s.tolist() == [0.0, 10.0, 12.0, 60.0]
+    assert table.current_a.tolist() == pytest.approx([-2e-3, -2e-3, 4e-3, -2e-3])
+    assert table.charge_mah == pytest.approx([-0.001, -0.006, -0.003, -0.005])
+    assert table.cycle_number.tolist() == [1, 1, 1, 2]
+    assert table.half_cycle.tolist() == [0, 0, 1, 2]
+
+
 @pytest.mark.recorded
 @pytest.mark.parametrize("name", ["gcpl.issue_211.mpr", "test.ndax"])
 def test_a_file_cut_anywhere_is_refused(tmp_path, name) -> None:

@@ -110,6 +110,26 @@ def test_a_potential_that_no_cell_has_or_that_jumps_is_a_lost_contact() -> None:
     assert "0.799 V jumped to 2.500 V within 30 s" in told(jumped)[0].message
 
 
+@pytest.mark.parametrize(("level_v", "lost"), [(-1.4, False), (-1.6, True),
+                                                (4.7, False), (4.9, True)])  # fmt: skip
+def test_no_cell_stands_beyond_15_v_below_or_48_v_above_lithium(level_v, lost) -> None:
+    columns = charging() | {"potential_v": np.full(ROWS, level_v)}
+
+    assert [a.kind for a in told(columns)] == ["contact_loss"] * lost
+
+
+@pytest.mark.parametrize(
+    ("jump_v", "row_s", "lost"),
+    [(0.7, 30.0, True), (0.4, 30.0, False), (0.7, 90.0, False)],
+)
+def test_a_jump_is_one_of_half_a_volt_within_a_minute(jump_v, row_s, lost) -> None:
+    columns = charging()
+    columns["instrument_time_s"] = row_s * np.arange(ROWS)
+    columns["potential_v"][300:] += jump_v
+
+    assert [a.kind for a in told(columns)] == ["contact_loss"] * lost
+
+
 def test_the_instruments_own_word_is_believed_at_once() -> None:
     columns = charging() | {"contact": np.ones(ROWS)}
     assert told(columns) == []

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.special import ndtr
 
 from cryoline.analysis.eds import (
     HE_2021,
@@ -91,6 +92,26 @@ def test_tails_of_other_lines_are_background_and_an_offset_moves_all() -> None:
     assert found.background + found.net == pytest.approx(found.gross)
     assert later.net == pytest.approx(found.net)
     assert later.net_sigma == pytest.approx(found.net_sigma)
+
+
+def test_overlapping_lines_are_parted_to_the_last_count() -> None:
+    edges_ev = 10.0 * np.arange(1025)
+    oxygen, fluorine = (
+        w._replace(sides_ev=((900.0, 950.0),)) for w in HE_2021 if w.element in "OF"
+    )
+    put_in = {oxygen: 1e6, fluorine: 2e4}
+    spectrum = np.zeros(1024)
+    for window, counts in put_in.items():
+        below = ndtr((edges_ev - window.line_ev) / (window.fwhm_ev / 2.3548))
+        spectrum += counts * np.diff(below)
+
+    found = net_counts(spectrum, [oxygen, fluorine])
+
+    for row, (window, counts) in enumerate(put_in.items()):
+        first, last = np.ceil(np.array(window[1:3]) / 10 - 0.5) * 10
+        edges = (np.array([first, last]) - window.line_ev) / (window.fwhm_ev / 2.3548)
+        own = counts * np.diff(ndtr(edges))[0]
+        assert found.net[row] == pytest.approx(own, abs=0.01)
 
 
 def test_background_is_looked_for_in_the_channels_of_the_sides_only() -> None:

@@ -136,6 +136,32 @@ def test_scan_rate_of_a_straight_line_is_its_slope(rate) -> None:
     assert scan_rate_mv_per_s(time, potential) == pytest.approx(rate, rel=1e-3)
 
 
+@pytest.mark.parametrize(("stray", "is_scan"), [(0.003, True), (0.02, False)])
+def test_a_scan_is_straight_to_half_a_per_cent_of_its_span(stray, is_scan) -> None:
+    time = np.linspace(0.0, 1000.0, 2001)
+    wave = np.sqrt(2) * stray * np.sin(2 * np.pi * time / 100)
+
+    rate = scan_rate_mv_per_s(time, 0.5 + 1e-3 * time + wave)
+
+    assert np.isfinite(rate) == is_scan
+
+
+@pytest.mark.parametrize("falling", [True, False])
+def test_current_is_baseline_and_height_with_their_signs(falling) -> None:
+    potential = np.linspace(1.5, 0.0, 3001) if falling else np.linspace(0.0, 1.5, 3001)
+    sign = -1.0 if falling else 1.0
+    level = 2e-6 + 1e-6 * potential
+    bell = 5e-6 * np.exp(-0.5 * ((potential - 0.8) / 0.04) ** 2)
+
+    (peak,) = voltammogram_peaks(potential, sign * (level + bell))
+
+    assert peak.direction == ("cathodic" if falling else "anodic")
+    assert peak.potential_v == pytest.approx(0.8, abs=2e-3)
+    assert peak.baseline_a == pytest.approx(sign * 2.8e-6, rel=0.01)
+    assert peak.height_a == pytest.approx(sign * 5e-6, rel=0.03)
+    assert peak.current_a == pytest.approx(peak.baseline_a + peak.height_a)
+
+
 def test_a_galvanostatic_half_cycle_is_no_scan() -> None:
     time = np.linspace(0, 3600, 300)
     plateau = 0.4 + 0.3 * np.tanh((1800 - time) / 600)

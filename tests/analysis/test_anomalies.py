@@ -130,6 +130,16 @@ def test_a_jump_is_one_of_half_a_volt_within_a_minute(jump_v, row_s, lost) -> No
     assert [a.kind for a in told(columns)] == ["contact_loss"] * lost
 
 
+@pytest.mark.parametrize("column", ["potential_v", "current_a"])
+def test_a_row_that_is_not_finite_is_passed_over(column) -> None:
+    columns = charging()
+    columns[column][100:103] = np.nan
+    assert told(columns) == []
+    columns["potential_v"][300:] = 5.0
+
+    assert [a.instrument_time_s for a in told(columns)] == [300 * 30.0]
+
+
 def test_the_instruments_own_word_is_believed_at_once() -> None:
     columns = charging() | {"contact": np.ones(ROWS)}
     assert told(columns) == []

@@ -319,12 +319,16 @@ def thickness(
     """
     counts = counts_of("spectra", spectra, least=-8.0 * readout_sigma)
     axis = axis_of(energy_ev, counts.shape[-1])
-    elastic = _Below(counts, axis)(_zero_of(zero_loss_ev, counts.shape[:-1]) + cut_ev)
+    cut = _zero_of(zero_loss_ev, counts.shape[:-1]) + cut_ev
+    elastic = _Below(counts, axis)(cut)
+    step_ev = (axis[-1] - axis[0]) / (axis.size - 1)
+    channels = (cut - axis[0]) / step_ev + 0.5  # that the zero loss is read in
     total = counts.sum(-1)
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = np.log(total / elastic)
         variance = (total - elastic) / (elastic * total)
-        noise = readout_sigma**2 * axis.size
-        sigma = np.sqrt(np.maximum(variance, 0.0) + noise / total**2)
+        # Of the total and of the zero loss, which is part of it.
+        noise = axis.size / total**2 + channels * (1 - 2 * elastic / total) / elastic**2
+        sigma = np.sqrt(np.maximum(variance, 0.0) + readout_sigma**2 * noise)
     known = (elastic > 0) & (total > 0)
     return Thickness(np.where(known, ratio, np.nan), np.where(known, sigma, np.nan))

@@ -208,6 +208,20 @@ def test_thickness_of_simulated_spectra_and_its_error() -> None:
     assert found.sigma.mean() == pytest.approx(found.t_over_lambda.std(), rel=0.08)
 
 
+@pytest.mark.parametrize("t_over_lambda", [0.5, 2.0])
+def test_the_camera_s_noise_is_in_the_error_of_thick_places_too(t_over_lambda) -> None:
+    rng = np.random.default_rng(12)
+    mean = expected_counts(LossSpecimen(15.0, 3.0, t_over_lambda), AXIS_EV, 1e6)
+    spectra = mean + rng.normal(0.0, 60.0, (1500, AXIS_EV.size))
+    spectra = spectra + rng.normal(0.0, np.sqrt(mean), spectra.shape)
+
+    found = thickness(spectra, AXIS_EV, cut_ev=2.5, readout_sigma=60.0)
+
+    assert found.sigma.mean() == pytest.approx(found.t_over_lambda.std(), rel=0.07)
+    # Counting alone would be less than that.
+    assert thickness(mean, AXIS_EV, cut_ev=2.5).sigma < 0.8 * found.sigma.mean()
+
+
 def test_thickness_of_nothing_is_none() -> None:
     found = thickness(np.zeros((2, AXIS_EV.size)), AXIS_EV)
 

@@ -66,6 +66,17 @@ def test_a_body_is_found_and_more_steps_leave_less() -> None:
     np.testing.assert_array_equal(again, sirt(data, ANGLES_DEG, 80))
 
 
+def test_nothing_that_one_begins_with_is_left_where_nothing_can_be() -> None:
+    data = np.ones((ANGLES_DEG.size, SIZE, SLICES))
+    mask = np.zeros((SIZE, SIZE), bool)
+    mask[5:16, 5:16] = True
+
+    volume = sirt(data, ANGLES_DEG, 2, start=np.ones((SIZE, SIZE, SLICES)), mask=mask)
+
+    assert (volume[~mask] == 0).all()
+    assert (volume[mask] > 0).any()
+
+
 @pytest.mark.parametrize(
     ("options", "text"),
     [

@@ -260,6 +260,14 @@ def test_a_warm_start_goes_on_where_the_tilt_before_ended() -> None:
     assert volume.convergence.iterations == 4
 
 
+def test_twenty_steps_are_taken_as_the_paper_took_them() -> None:
+    counts = np.random.default_rng(9).poisson(5.0, (3, 8, 2))
+
+    asked, default = mlem(counts, [-30, 0, 30], 20), mlem(counts, [-30, 0, 30])
+
+    np.testing.assert_array_equal(default, asked)
+
+
 def test_images_become_projections_by_one_function_only() -> None:
     images = np.arange(24).reshape(2, 3, 4)  # (tilt, y, x)
 

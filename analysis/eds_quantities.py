@@ -130,7 +130,7 @@ def k_factors(
     weights: its composition by weight, in any unit
     Raises KernelInputError if an element is missing or was not seen.
     """
-    missing = {*net.elements, reference} - weights.keys() & {*net.elements}
+    missing = {*net.elements, reference} - (weights.keys() & {*net.elements})
     if missing or not all(weights[e] > 0 for e in net.elements):
         raise KernelInputError(
             f"standard of {dict(weights)}: give a weight above 0 of each of "

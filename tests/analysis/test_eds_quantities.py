@@ -229,6 +229,12 @@ def test_a_run_may_bring_the_factors_of_its_detector() -> None:
             "give a weight above 0 of each of Si, O, F, C",
         ),
         (
+            lambda: k_factors(
+                measured([9e3, 4e3, 2e3, 9e2]), ATOMIC_WEIGHT, reference="Ge"
+            ),
+            "the reference Ge among them",
+        ),
+        (
             lambda: k_factors(measured([9e3, 4.0, 2e3, 9e2]), ATOMIC_WEIGHT),
             "O does not stand out by five standard deviations; count longer",
         ),

@@ -260,6 +260,21 @@ def test_a_warm_start_goes_on_where_the_tilt_before_ended() -> None:
     assert volume.convergence.iterations == 4
 
 
+def test_an_even_start_holds_the_counts_above_the_background() -> None:
+    angles, rng = [-30.0, 0.0, 30.0], np.random.default_rng(9)
+    background = rng.uniform(0.0, 4.0, (3, 8, 2)).astype(np.float32)
+    counts = rng.poisson(6.0 + background)
+    level = (counts.sum() - background.sum()) / project(
+        np.ones((8, 8, 2)), angles
+    ).sum()
+
+    found = mlem(counts, angles, 2, background=background)
+
+    even = np.full((8, 8, 2), level)
+    wanted = mlem(counts, angles, 2, start=even, background=background)
+    np.testing.assert_allclose(found, wanted, rtol=1e-4)
+
+
 def test_twenty_steps_are_taken_as_the_paper_took_them() -> None:
     counts = np.random.default_rng(9).poisson(5.0, (3, 8, 2))
 

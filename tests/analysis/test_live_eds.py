@@ -156,6 +156,11 @@ def test_each_tilt_gives_its_composition_and_how_it_came_to_rest(series, content
         assert row["live_quadrants"] == pytest.approx(4.0, abs=0.1)
         assert row["live_time_s"] == pytest.approx(114.0, rel=0.01)
         assert 50 < row["Si_stable_after_s"] < 114
+        # All four quadrants see the wire: their rate is that of the whole detector.
+        counts = row["Si_whole_per_s"] * row["live_time_s"]
+        assert counts == pytest.approx(NET["Si"], rel=0.15)
+        sigma = row["Si_whole_per_s_sigma"] * row["live_time_s"]
+        assert counts**0.5 < sigma < 2 * counts**0.5
     one, two = rows
     ratio = (
         two["series_Si_weight_percent_sigma"] / one["series_Si_weight_percent_sigma"]
@@ -184,6 +189,20 @@ def test_each_tilt_gives_its_maps_and_net_counts(series, content):
     for element, counts in NET.items():
         assert rows[0][f"{element}_net"] == pytest.approx(counts, rel=0.2), element
     kept = [array for _, array, what in saved if not what["live"]]
+    for row, maps in zip(rows, kept, strict=True):
+        for window, element_map in zip(HE_2021, maps, strict=True):
+            gross = element_map.sum()
+            net = row[f"{window.element}_net"]
+            background = row[f"{window.element}_background"]
+            # The lines of O and F reach into each other's windows.
+            assert net + background == pytest.approx(gross, rel=0.2)
+            # In the background stands the continuum, and the tails of other lines.
+            continuum = net / row[f"{window.element}_peak_to_background"]
+            assert 0.7 * background < continuum < (1 + 1e-9) * background
+            assert (continuum < 0.95 * background) == (window.element == "O")
+            # What was counted tells the least error; the side windows count, too.
+            sigma = row[f"{window.element}_net_sigma"]
+            assert gross**0.5 < sigma < 2 * gross**0.5
     assert [array.shape for array in kept] == [(4, 512, 512)] * 2
     silicon = kept[0][0].sum(axis=0)
     # A wire along y, of 75 nm = 35 px, crosses the middle of the field.

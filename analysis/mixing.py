@@ -292,6 +292,11 @@ def _doubt(
             f"the core, {value.core_radius_nm:.1f} nm, has no inside that is "
             f"{_MARGIN_NM:g} nm below its surface"
         )
+    if name == "sei_in_core" and there < -_NOISE_PART * sigma:
+        return (
+            f"{there:+.2g} is no part, and further below 0 than {_NOISE_PART:g} "
+            f"standard errors of {sigma:.2g}: rings or background don't fit"
+        )
     least_nm = max(_THICK_ENOUGH_NM, 4 * voxel_nm)
     if name != "core_radius_nm" and value.sei_thickness_nm < least_nm:
         return (

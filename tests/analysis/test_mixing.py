@@ -30,12 +30,14 @@ def em(counts, background, exposure):
     return mlem(counts, ANGLES_DEG, 6, background=background, exposure=exposure)
 
 
-def measured(volume, level, seed=1):
+def measured(volume, level, seed=1, behind_silicon=0.0):
+    """Measure drawn counts; behind_silicon: more background believed than there is."""
     exposure = np.full(ANGLES_DEG.size, level, np.float32)
     expected = project(volume, ANGLES_DEG) * level
     background = np.full_like(expected, 0.1 * expected.mean())
     rng = np.random.default_rng(seed)
     counts = rng.poisson(expected + background).astype(np.float32)
+    background = background + behind_silicon * expected[:1]
     return mixing(
         em,
         counts,
@@ -108,6 +110,15 @@ def test_wires_of_1_36_and_100_cycles_are_told_apart(monkeypatch) -> None:
             assert row["inside"], row
     for row in report["errors"]:
         assert max(row["guided"].values()) < 0.7, row  # an empty volume: 1
+
+
+def test_a_part_below_nothing_is_not_trusted() -> None:
+    """A continuum of silicon that is taken off where there was none."""
+    part = measured(wire(), level=0.2, behind_silicon=0.1)["sei_in_core"]
+
+    assert part.value < -0.1
+    assert not part.trusted
+    assert "further below 0 than 2 standard errors" in part.why
 
 
 def test_a_thin_shell_is_not_trusted() -> None:

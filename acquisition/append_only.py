@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from cryoline.acquisition.errors import RecordsError
 from cryoline.acquisition.file_system import network_file_system_of
@@ -26,7 +26,7 @@ Step = Literal["read", "write", "commit", "committed"]
 before what was written is committed, and after that, before anybody knows of it."""
 
 _ASK_S: Final = (0.5e-3, 3e-3)
-"""Between two attempts to write, at random."""
+"""Between two attempts while another process is busy, at random."""
 _REMEDIES: Final = {
     "SQLITE_FULL": "its disk is full; free space, then repeat",
     "SQLITE_READONLY": "it can't be written; check owner and permissions of the file "
@@ -126,22 +126,24 @@ class AppendOnlyFile:
         SQLite's own wait asks ten times a second, and among several writers that are
         busy at once the same one may come too late each time.
         """
-        deadline = time.monotonic() + self._timeout_s
         connection.execute("PRAGMA busy_timeout = 0")
         try:
-            while True:
-                try:
-                    connection.execute("BEGIN IMMEDIATE")
-                except sqlite3.OperationalError as error:
-                    is_busy = error.sqlite_errorname.startswith("SQLITE_BUSY")
-                    if not is_busy or time.monotonic() > deadline:
-                        raise
-                    threading.Event().wait(random.uniform(*_ASK_S))
-                else:
-                    return
+            self._when_free(connection, "BEGIN IMMEDIATE")
         finally:
             busy_ms = round(1e3 * self._timeout_s)
             connection.execute(f"PRAGMA busy_timeout = {busy_ms}")
+
+    def _when_free(self, connection: sqlite3.Connection, statement: str) -> Any:
+        """Return a statement's only row, if it has one, as soon as nobody is busy."""
+        deadline = time.monotonic() + self._timeout_s
+        while True:
+            try:
+                return connection.execute(statement).fetchone()
+            except sqlite3.OperationalError as error:
+                is_busy = error.sqlite_errorname.startswith("SQLITE_BUSY")
+                if not is_busy or time.monotonic() > deadline:
+                    raise
+                threading.Event().wait(random.uniform(*_ASK_S))
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
@@ -209,22 +211,12 @@ class AppendOnlyFile:
 
     def _set_wal(self, connection: sqlite3.Connection) -> None:
         """Switch to the write-ahead log; SQLite doesn't wait for others here."""
-        deadline = time.monotonic() + self._timeout_s
-        while True:
-            try:
-                (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
-            except sqlite3.OperationalError as error:
-                is_busy = error.sqlite_errorname.startswith("SQLITE_BUSY")
-                if not is_busy or time.monotonic() > deadline:
-                    raise
-                threading.Event().wait(0.01)
-                continue
-            if mode != "wal":
-                raise self._kind.error(
-                    f"{self.path}: this file system gives the {self._kind.what} no "
-                    f"write-ahead log (SQLite says {mode!r}); put it on a local disk"
-                )
-            return
+        (mode,) = self._when_free(connection, "PRAGMA journal_mode = WAL")
+        if mode != "wal":
+            raise self._kind.error(
+                f"{self.path}: this file system gives the {self._kind.what} no "
+                f"write-ahead log (SQLite says {mode!r}); put it on a local disk"
+            )
 
     def _create(self, connection: sqlite3.Connection) -> None:
         tables = connection.execute("SELECT name FROM sqlite_master").fetchall()

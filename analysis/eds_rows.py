@@ -68,15 +68,16 @@ class QuantityRows:
     def __init__(self, windows: Sequence[Window], factors: KFactors) -> None:
         self.factors = factors
         self._windows = windows
-        self._so_far: NDArray[np.int64] | None = None
+        self.series_spectrum: NDArray[np.int64] = np.zeros(1, np.int64)
+        """(channel,), counts of all tilts so far; one 0 before the first."""
 
     def take(self, tilt: EdsTilt) -> tuple[dict[str, Any], dict[str, list[Any]]]:
         """Return the row of `QUANTITIES` and the page of `RUNNING` of a tilt."""
         width = {"energy_per_channel_ev": tilt.energy_per_channel_ev}
         spectrum = tilt.maps.spectrum
-        self._so_far = spectrum + (0 if self._so_far is None else self._so_far)
+        self.series_spectrum = self.series_spectrum + spectrum
         series = weight_percent(
-            net_counts(self._so_far, self._windows, **width), self.factors
+            net_counts(self.series_spectrum, self._windows, **width), self.factors
         )
         running = running_composition(
             tilt.frame_spectra, tilt.frame_live_s, self._windows, self.factors, **width

@@ -82,7 +82,6 @@ class EdsMapsRouter(DocumentRouter):  # type: ignore[misc,unused-ignore]
         self._raw_start: Mapping[str, Any] = {}
         self._run: DerivedRun | None = None
         self._quantities: QuantityRows | None = None
-        self._series: NDArray[np.int64] | None = None
 
     def start(self, doc: Mapping[str, Any]) -> None:
         """Remember the run, and take the ``eds_k_factors`` that it brings."""
@@ -120,7 +119,7 @@ class EdsMapsRouter(DocumentRouter):  # type: ignore[misc,unused-ignore]
     def event(self, doc: Mapping[str, Any]) -> None:
         """Make the maps of one exposure."""
         tilt = self._stream.take(doc)
-        if tilt is None or self._run is None:
+        if tilt is None or self._run is None or self._quantities is None:
             return
         what = {
             "version": tilt.number,
@@ -145,25 +144,11 @@ class EdsMapsRouter(DocumentRouter):  # type: ignore[misc,unused-ignore]
             row[f"{element}_background"] = float(tilt.net.background[number])
             row[f"{element}_peak_to_background"] = float(ratios[number])
         self._run.event("maps", row, tilt.time)
-        if self._quantities is not None:
-            quantities, running = self._quantities.take(tilt)
-            self._run.event("quantities", quantities, tilt.time)
-            self._run.page("running", running, tilt.time)
-        self._run.page("spectra", self._spectra(tilt), tilt.time)
-
-    def _spectra(self, tilt: EdsTilt) -> dict[str, list[Any]]:
-        """Return a tilt's spectrum, and that of all tilts so far; a row a channel."""
-        counts = tilt.maps.spectrum
-        self._series = counts + (0 if self._series is None else self._series)
-        channels = len(counts)
-        middle = (np.arange(channels) + 0.5) * tilt.energy_per_channel_ev
-        return {
-            "tilt": [tilt.number] * channels,
-            "tilt_deg": [tilt.tilt_deg] * channels,
-            "energy_ev": middle.tolist(),
-            "counts": counts.tolist(),
-            "series_counts": self._series.tolist(),
-        }
+        quantities, running = self._quantities.take(tilt)
+        self._run.event("quantities", quantities, tilt.time)
+        self._run.page("running", running, tilt.time)
+        spectra = _spectra(tilt, self._quantities.series_spectrum)
+        self._run.page("spectra", spectra, tilt.time)
 
     def stop(self, doc: Mapping[str, Any]) -> None:
         """End as the raw run ended."""
@@ -174,6 +159,19 @@ class EdsMapsRouter(DocumentRouter):  # type: ignore[misc,unused-ignore]
 def warm_up() -> None:
     """Compile the kernel, for columns as detectors write them."""
     element_maps(Events(*np.zeros((3, 1), np.uint16)), HE_2021, (1, 1))
+
+
+def _spectra(tilt: EdsTilt, series: NDArray[np.int64]) -> dict[str, list[Any]]:
+    """Return a tilt's spectrum, and that of all tilts so far; a row a channel."""
+    channels = len(tilt.maps.spectrum)
+    middle = (np.arange(channels) + 0.5) * tilt.energy_per_channel_ev
+    return {
+        "tilt": [tilt.number] * channels,
+        "tilt_deg": [tilt.tilt_deg] * channels,
+        "energy_ev": middle.tolist(),
+        "counts": tilt.maps.spectrum.tolist(),
+        "series_counts": series.tolist(),
+    }
 
 
 def _described(factors: KFactors) -> dict[str, Any]:

@@ -29,11 +29,11 @@ import sys
 import tempfile
 import threading
 import time
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from cycling_memory import Channel, Held
+from cycling_memory import Channel, compare_all
+from process_cpu import cpu_s
 
 from cryoline.acquisition.config import load_config
 from cryoline.acquisition.services import SERVICES, Services
@@ -114,13 +114,7 @@ class Room:
 
     def cpu_s(self) -> float:
         """Return what the laboratory's world and potentiostat have computed."""
-        ticks = os.sysconf("SC_CLK_TCK")
-        total = 0.0
-        for name in ("world", "potentiostat"):
-            stat = Path(f"/proc/{self.lab.pid(name)}/stat").read_text()
-            user, system = stat.rpartition(")")[2].split()[11:13]
-            total += (int(user) + int(system)) / ticks
-        return total
+        return sum(cpu_s(self.lab.pid(name)) for name in ("world", "potentiostat"))
 
     def rows_in_tiled(self) -> int:
         """Return the points that Tiled holds of the channels' programs, each once."""
@@ -174,8 +168,7 @@ def _cycled(room: Room, protocol: str, reboot: bool) -> dict[str, Any]:
         raise RuntimeError(f"the programs ended in states {states}")
     figures: dict[str, Any] = {"channels": len(keys)}
     journals = room.config.layout.raw_journal
-    found = [asdict(channel.compare(journals)) for channel in room.channels]
-    figures |= {name: sum(one[name] for one in found) for name in asdict(Held())}
+    figures |= compare_all(room.channels, journals)
     figures["refused"] = refused
     if reboot:
         room.done(room.cryoline("replay"))

@@ -28,11 +28,10 @@ import sys
 import tempfile
 import threading
 import time
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from cycling_memory import Channel
+from cycling_memory import Channel, compare_all
 
 from cryoline.sim.laboratory import Lab, start_lab
 from cryoline.sim.rpc import WorldClient
@@ -45,21 +44,6 @@ COLLECTING_S = 3.0
 """After how much collecting at most a session is killed."""
 _PAUSE = threading.Event()
 DEVICE = "potentiostat"
-
-
-@dataclass
-class Tally:
-    """What was seen over all blows."""
-
-    kills: int = 0
-    ioc_kills: int = 0
-    runs: int = 0
-    continuing: int = 0
-    points: int = 0
-    lost_points: int = 0
-    doubled_points: int = 0
-    wrong_points: int = 0
-    excursions: int = 0
 
 
 class Cycling:
@@ -140,11 +124,9 @@ class Cycling:
             if undisturbed.wait(timeout=600) != 0:
                 raise RuntimeError("a session that nobody killed ended badly")
 
-    def judge(self, tally: Tally) -> None:
+    def judge(self) -> dict[str, int]:
         """Hold the journals against the instrument's memory."""
-        for channel in (self._channel, *self._beside):
-            for name, value in asdict(channel.compare(self._journals)).items():
-                setattr(tally, name, getattr(tally, name) + value)
+        return compare_all((self._channel, *self._beside), self._journals)
 
     def close(self) -> None:
         """Let go of the world, and of every session."""
@@ -193,13 +175,12 @@ def _until(condition: Any, timeout_s: float, *, is_failure: bool = True) -> None
         _PAUSE.wait(0.02)
 
 
-def run(options: argparse.Namespace, directory: Path) -> Tally:
+def run(options: argparse.Namespace, directory: Path) -> dict[str, int]:
     """Kill so many sessions and IOCs, in a random order, and judge the end."""
     seed, channels = options.seed, options.channels
     random_ = random.Random(seed)
     blows = ["session"] * options.kills + ["ioc"] * options.ioc_kills
     random_.shuffle(blows)
-    tally = Tally()
     with start_lab(directory, seed=seed, factor=FACTOR, channels=channels) as lab:
         cycling = Cycling(lab, random_, options.protocol, channels)
         try:
@@ -207,17 +188,15 @@ def run(options: argparse.Namespace, directory: Path) -> Tally:
             for number, blow in enumerate(blows, start=1):
                 if blow == "ioc":
                     cycling.kill_the_ioc()
-                    tally.ioc_kills += 1
                 else:
                     cycling.kill_a_session()
-                    tally.kills += 1
                 sys.stderr.write(f"\r{number} of {len(blows)} blows")
             sys.stderr.write("\n")
             cycling.finish()
-            cycling.judge(tally)
+            held = cycling.judge()
         finally:
             cycling.close()
-    return tally
+    return {"kills": options.kills, "ioc_kills": options.ioc_kills, **held}
 
 
 def main() -> int:
@@ -231,8 +210,7 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help="for a program to read")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="cycling-faults-") as directory:
-        tally = run(options, Path(directory))
-    figures = asdict(tally)
+        figures = run(options, Path(directory))
     if options.json:
         sys.stdout.write(json.dumps(figures, indent=2) + "\n")
     else:

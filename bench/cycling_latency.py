@@ -15,7 +15,6 @@ alone, in this process: CPU time per point of records of 10,000 to
 
 import argparse
 import json
-import os
 import statistics
 import tempfile
 import threading
@@ -25,6 +24,7 @@ from typing import Any
 
 import event_model
 import numpy as np
+from process_cpu import cpu_s
 
 from cryoline.acquisition.config import Config, load_config
 from cryoline.acquisition.journal import Journal
@@ -170,13 +170,6 @@ def idle_percent(services: Services) -> dict[str, float]:
     before = {name: cpu_s(pid) for name, pid in pids.items()}
     threading.Event().wait(5.0)
     return {name: 100 * (cpu_s(pid) - before[name]) / 5.0 for name, pid in pids.items()}
-
-
-def cpu_s(pid: int) -> float:
-    """Return the processor time of a process."""
-    stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
-    fields = stat.rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def work(rows: int) -> float:

@@ -1,8 +1,8 @@
 """What journals hold of a program, against the memory of the instrument that ran it."""
 
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ from cryoline.acquisition.journal_format import decode_line
 from cryoline.ioc.points import COLUMNS
 from cryoline.sim.rpc import WorldClient
 
-__all__ = ["Channel", "Held"]
+__all__ = ["Channel", "Held", "compare_all"]
 
 _NOISE_V = 1e-3
 
@@ -117,3 +117,9 @@ class Channel:
                 for values in zip(*doc["data"].values(), strict=True):
                     rows.append(dict(zip(names, values, strict=True)))
         return whole[0][1], rows
+
+
+def compare_all(channels: Sequence[Channel], journals: Path) -> dict[str, int]:
+    """Return the sums over channels of what each comparison has found (`Held`)."""
+    found = [asdict(channel.compare(journals)) for channel in channels]
+    return {name: sum(one[name] for one in found) for name in asdict(Held())}

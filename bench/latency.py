@@ -37,6 +37,7 @@ from cryoline.acquisition.services import SERVICES, Services
 from cryoline.acquisition.tiled_server import TiledServer
 from cryoline.sim.tilt_render import HE_ANGLES_DEG, RenderedTilt
 
+from process_cpu import cpu_s  # isort: skip
 from tilt_session import TiltSession, render  # isort: skip
 
 GOALS_S = {"maps": 0.5, "volume": 2.0}
@@ -51,14 +52,11 @@ class CpuClock:
     def __init__(self, services: Services) -> None:
         found = {name: services.identity(name) for name in SERVICES}
         self._pids = {name: who.pid for name, who in found.items() if who}
-        self._tick_s = 1.0 / os.sysconf("SC_CLK_TCK")
 
     def read(self) -> dict[str, float]:
         """Return the seconds so far, this process's own as `client`."""
         found = {"client": time.process_time()}
-        for name, pid in self._pids.items():
-            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-            found[name] = self._tick_s * (int(fields[11]) + int(fields[12]))
+        found |= {name: cpu_s(pid) for name, pid in self._pids.items()}
         return found
 
 
